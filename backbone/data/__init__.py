@@ -1,0 +1,1 @@
+"""Bring files to the model: read rows, make typed examples of them, look at them, encode and batch them."""

@@ -1,0 +1,131 @@
+"""Evaluate a trained model on a file: scores, baseline, and how they hold under perturbations."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from polyhead.backbone.data.examples import read_examples
+from polyhead.backbone.evaluation.report import replace_section
+from polyhead.backbone.evaluation.scoring import Evaluation, evaluate_predictions, score
+from polyhead.backbone.inference.session import Session, open_session
+from polyhead.backbone.parallel.processes import join_world, leave_world
+from polyhead.backbone.training.run_folder import RunFolder
+from polyhead.configs.schema import RunConfig
+from polyhead.registry import EvaluationEnd, Example, Registry, RunError, unknown_name
+
+SPLITS = ("test", "validation", "train")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be evaluated."""
+
+    model: str
+    """A run folder, a model folder, or a backbone."""
+    config: RunConfig
+    split: str | None = None
+    """``test``, ``validation`` or ``train`` of the config; None: the first of these that it names."""
+    files: tuple[Path, ...] = ()
+    """Files to evaluate on instead of the config's."""
+    perturbations: tuple[str, ...] = ()
+    run: RunFolder | None = None
+    """The run folder to write the scores of its own splits into."""
+
+
+def evaluate(request: Request, registry: Registry) -> Evaluation | None:
+    """Return the scores on rank 0, None on other ranks.
+
+    Raises:
+        PolyheadError: Model, file or a name is wrong.
+
+    """
+    known = registry.perturbations(request.config.task)
+    for name in request.perturbations:
+        if name not in known:
+            raise unknown_name("perturbation", name, known)
+    split, files = _files(request)
+    world = join_world(use_deepspeed=False)
+    try:
+        session = open_session(request.model, request.config, registry, world)
+        examples, skipped = _read(request.config, session, files)
+        found = session.run(examples, cache=request.config.data.cache)
+        perturbed = {
+            name: _perturbed(session, examples, name, request.config.training.seed) for name in request.perturbations
+        }
+    finally:
+        leave_world()
+    if not world.is_main:
+        return None
+    metrics = registry.metrics(session.task.name)
+    evaluation = evaluate_predictions(
+        session.task,
+        metrics,
+        found.predictions,
+        examples,
+        session.setup,
+        split=split,
+        loss=found.loss,
+        skipped=skipped,
+    )
+    scored = {
+        name: score(session.task, metrics, answers, examples, session.setup)[0] for name, answers in perturbed.items()
+    }
+    evaluation = replace(evaluation, perturbed=scored or None)
+    registry.notify(
+        "polyhead_end_evaluation",
+        evaluation=EvaluationEnd(split, None, evaluation.values, evaluation.examples),
+    )
+    if request.run is not None and not request.files:
+        _keep(request.run, evaluation)
+    return evaluation
+
+
+def _files(request: Request) -> tuple[str, tuple[Path, ...]]:
+    """Return the split's name and its files."""
+    if request.files:
+        return request.split or request.files[0].name, request.files
+    data: Mapping[str, tuple[Path, ...]] = {name: getattr(request.config.data, name) for name in SPLITS}
+    split = request.split or next((name for name in SPLITS if data[name]), "test")
+    if split not in data:
+        raise unknown_name("split", split, data)
+    if not data[split]:
+        given = [name for name in SPLITS if data[name]]
+        raise RunError(
+            f"data.{split} is not set ({', '.join(f'data.{name}' for name in given) or 'no data'} is): "
+            "say --data FILE" + (f" or --split {given[0]}" if given else "")
+        )
+    return split, data[split]
+
+
+def _read(config: RunConfig, session: Session, files: Sequence[Path]) -> tuple[tuple[Example, ...], int]:
+    found = read_examples(
+        session.registry,
+        session.task,
+        files,
+        labels_required=True,
+        columns=config.data.columns,
+        options=session.setup.options,
+        format=config.data.format,
+        encoding=config.data.encoding,
+        on_error=config.data.on_error,
+        setup=session.setup,
+    )
+    return found.examples, len(found.skipped)
+
+
+def _perturbed(session: Session, examples: Sequence[Example], name: str, seed: int) -> list[Any]:
+    change = session.registry.perturbations(session.task.name)[name]
+    draw = random.Random(seed)  # noqa: S311 - no secret: the same changes every time
+    return session.run([change.apply(example, draw) for example in examples]).predictions
+
+
+def _keep(run: RunFolder, evaluation: Evaluation) -> None:
+    """Write the scores into the run's metrics and report."""
+    run.add_metrics(evaluation.split, evaluation.to_json())
+    if run.report.is_file():
+        text = run.report.read_text(encoding="utf-8")
+        run.report.write_text(replace_section(text, evaluation), encoding="utf-8")

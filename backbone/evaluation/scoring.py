@@ -1,0 +1,120 @@
+"""Score predictions once, over the whole data set, with the task's metrics, the plugins' and a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from polyhead.registry import Example, Metric, PluginError, RunError, Table, Task, TaskSetup, did_you_mean
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one model on one data set."""
+
+    task: str
+    split: str
+    examples: int
+    values: Mapping[str, float]
+    signature: str
+    tables: tuple[Table, ...]
+    headline: str
+    baseline_name: str
+    baseline: Mapping[str, float]
+    skipped: int = 0
+    perturbed: Mapping[str, Mapping[str, float]] | None = None
+    """Scores under each perturbation, by its name."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``--json`` prints and ``metrics.json`` keeps."""
+        found: dict[str, Any] = {
+            "task": self.task,
+            "split": self.split,
+            "examples": self.examples,
+            "skipped": self.skipped,
+            "metrics": dict(self.values),
+            "headline": self.headline,
+            "signature": self.signature,
+            "baseline": {"name": self.baseline_name, "metrics": dict(self.baseline)},
+        }
+        if self.perturbed:
+            found["perturbed"] = {name: dict(values) for name, values in self.perturbed.items()}
+        return found
+
+
+def score(
+    task: Task[Any, Any],
+    metrics: Sequence[Metric[Any, Any]],
+    predictions: Sequence[Any],
+    examples: Sequence[Example],
+    setup: TaskSetup,
+) -> tuple[dict[str, float], str, tuple[Table, ...]]:
+    """Return values, signature and tables of all metrics together.
+
+    Raises:
+        PluginError: Two metrics give a value of the same name.
+
+    """
+    values: dict[str, float] = {}
+    signatures: list[str] = []
+    tables: list[Table] = []
+    for metric in metrics:
+        scores = metric.compute(predictions, examples, setup)
+        clash = values.keys() & scores.values.keys()
+        if clash:
+            raise PluginError(f"task '{task.name}': two metrics give a value named '{min(clash)}'; one must go")
+        values |= scores.values
+        signatures.append(scores.signature)
+        tables.extend(scores.tables)
+    return values, " ".join(signatures), tuple(tables)
+
+
+def evaluate_predictions(
+    task: Task[Any, Any],
+    metrics: Sequence[Metric[Any, Any]],
+    predictions: Sequence[Any],
+    examples: Sequence[Example],
+    setup: TaskSetup,
+    *,
+    split: str,
+    loss: float | None = None,
+    skipped: int = 0,
+) -> Evaluation:
+    """Score predictions and the task's baseline on the same examples."""
+    values, signature, tables = score(task, metrics, predictions, examples, setup)
+    baseline, _, _ = score(task, task.metrics, task.baseline(examples, setup), examples, setup)
+    return Evaluation(
+        task=task.name,
+        split=split,
+        examples=len(examples),
+        values=values if loss is None else {**values, "loss": loss},
+        signature=signature,
+        tables=tables,
+        headline=task.headline(setup),
+        baseline_name=task.baseline_name,
+        baseline=baseline,
+        skipped=skipped,
+    )
+
+
+def is_better(metrics: Sequence[Metric[Any, Any]], name: str, new: float, old: float | None) -> bool:
+    """Whether a value of a metric beats another (anything beats None)."""
+    if old is None:
+        return True
+    lower = name == "loss" or any(name in metric.lower_is_better for metric in metrics)
+    return new < old if lower else new > old
+
+
+def value_of(values: Mapping[str, float], name: str) -> float:
+    """Return the metric value of this name.
+
+    Raises:
+        RunError: There is none; says which there are.
+
+    """
+    if name not in values:
+        raise RunError(
+            f"training.metric: no value '{name}'.{did_you_mean(name, values)} Available: {', '.join(sorted(values))}"
+        )
+    return values[name]

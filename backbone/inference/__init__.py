@@ -1,0 +1,1 @@
+"""From text to predictions with a trained model."""

@@ -1,0 +1,260 @@
+"""The border to DeepSpeed: one optimizer step, one forward pass, the same for every layout.
+
+Above this file nobody knows how a run is spread; below it nobody knows a task. The loss of a micro-batch enters as
+its sum divided by the targets of the whole global batch, so that no split changes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from polyhead.backbone.data.batching import Batch
+from polyhead.backbone.model.stages import Stage, Tensors, block_count, cut_stage, plan_cuts
+from polyhead.backbone.parallel.processes import World
+from polyhead.configs.layouts import Layout
+from polyhead.registry import RunError
+
+LossOf = Callable[[Tensors, Tensors], torch.Tensor]
+"""(outputs, labels) -> the sum of the losses, not divided by anything."""
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one optimizer step did."""
+
+    loss: float
+    """Mean over the targets of the global batch, the same on every rank."""
+    gradient_norm: float | None
+    """Before clipping; None where DeepSpeed does not compute it."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Say where in the layout this rank stands."""
+
+    data_rank: int
+    data_size: int
+    stage: int
+    stages: int
+
+
+class Engine(Protocol):
+    """What the training loop drives."""
+
+    stage: Stage
+    spread: Spread
+
+    @property
+    def optimizer(self) -> Any:
+        """Return DeepSpeed's optimizer, or torch's own where nothing is sharded."""
+        ...
+
+    def step(self, micro_batches: Sequence[Batch], target_count: float, learning_rate: float) -> StepOutcome:
+        """Train on this rank's micro-batches of one global batch that has ``target_count`` targets in all."""
+        ...
+
+    def forward(self, batches: Sequence[Batch]) -> list[Tensors] | None:
+        """Return the outputs for each batch, on the CPU in float32; None on ranks that do not hold the head."""
+        ...
+
+
+def spread_of(layout: Layout, world: World) -> Spread:
+    """Return this rank's place: pipeline stages are neighbours in steps of the data-parallel size, as in DeepSpeed.
+
+    Raises:
+        RunError: The number of processes does not fit the layout.
+
+    """
+    stages = layout.pipeline_stages
+    if world.size > 1 and not layout.distributed:
+        raise RunError(
+            f"layout '{layout.name}' is one process, but this run has {world.size}: say layout=zero1, zero2 or zero3 "
+            "(or zero0 for plain data parallel)"
+        )
+    if world.size % stages:
+        raise RunError(
+            f"layout '{layout.name}' needs a multiple of {stages} processes, but this run has {world.size}: "
+            f"add --processes {stages}"
+        )
+    data_size = world.size // stages
+    return Spread(world.rank % data_size, data_size, world.rank // data_size, stages)
+
+
+def start_engine(
+    whole: Stage,
+    layout: Layout,
+    world: World,
+    loss_of: LossOf,
+    ds_config: dict[str, Any],
+    make_optimizer: Any,
+) -> Engine:
+    """Cut the model as the layout says and hand it to DeepSpeed.
+
+    Args:
+        whole: The whole model, the same weights on every rank.
+        layout: How the run is spread.
+        world: This process and its peers.
+        loss_of: The task's loss as a sum.
+        ds_config: What `deepspeed_config` gave.
+        make_optimizer: Called with the stage that this rank holds; gives a torch optimizer.
+
+    Raises:
+        RunError: The number of processes does not fit the layout.
+
+    """
+    spread = spread_of(layout, world)
+    if spread.stages == 1:
+        return DataParallelEngine(whole, spread, loss_of, ds_config, make_optimizer)
+    return PipelineEngine(whole, spread, loss_of, ds_config, make_optimizer)
+
+
+class DataParallelEngine:
+    """Every rank holds (its share of) the whole model: plain, or ZeRO 1 to 3."""
+
+    def __init__(
+        self, whole: Stage, spread: Spread, loss_of: LossOf, ds_config: dict[str, Any], make_optimizer: Any
+    ) -> None:
+        import deepspeed
+
+        self.stage, self.spread, self._loss_of = whole, spread, loss_of
+        with stdout_to_stderr():
+            self._deepspeed, *_ = deepspeed.initialize(
+                model=whole, optimizer=make_optimizer(whole), config=dict(ds_config)
+            )
+
+    @property
+    def optimizer(self) -> Any:
+        """Return DeepSpeed's optimizer, or torch's own where nothing is sharded."""
+        return self._deepspeed.optimizer
+
+    def step(self, micro_batches: Sequence[Batch], target_count: float, learning_rate: float) -> StepOutcome:
+        """Run forward and backward over the micro-batches, then the optimizer."""
+        engine = self._deepspeed
+        engine.train()
+        total = torch.zeros((), device=engine.device)
+        for number, batch in enumerate(micro_batches, 1):
+            moved = batch.to(engine.device)
+            engine.set_gradient_accumulation_boundary(number == len(micro_batches))
+            summed = self._loss_of(_as_float32(engine(moved.inputs)), moved.labels) * moved.weight
+            engine.backward(summed * (self.spread.data_size / target_count))  # DeepSpeed averages over ranks
+            total += summed.detach()
+        _set_learning_rate(engine.optimizer, learning_rate)
+        engine.step()
+        if self.spread.data_size > 1:
+            torch.distributed.all_reduce(total)
+        return StepOutcome(float(total) / target_count, _as_number(engine.get_global_grad_norm()))
+
+    def forward(self, batches: Sequence[Batch]) -> list[Tensors] | None:
+        """Run the model over the batches; every rank must bring the same number of them (ZeRO-3 gathers weights)."""
+        engine = self._deepspeed
+        engine.eval()
+        with torch.no_grad():
+            found = [_to_cpu(engine(batch.to(engine.device).inputs)) for batch in batches]
+        engine.train()
+        return found
+
+
+class PipelineEngine:
+    """Every rank holds one stage; micro-batches flow through DeepSpeed's one-forward-one-backward schedule."""
+
+    def __init__(
+        self, whole: Stage, spread: Spread, loss_of: LossOf, ds_config: dict[str, Any], make_optimizer: Any
+    ) -> None:
+        import deepspeed
+        from deepspeed.pipe import LayerSpec, PipelineModule
+
+        cuts = plan_cuts(block_count(whole.model), spread.stages)
+        self.stage = cut_stage(whole, cuts[spread.stage])
+        self.spread, self._loss_of = spread, loss_of
+        self._seen: list[Tensors] | None = None
+        specs = [LayerSpec(_Handed, self.stage) for _ in cuts]
+        with stdout_to_stderr():
+            module = PipelineModule(
+                specs,
+                num_stages=spread.stages,
+                loss_fn=self._pipeline_loss,
+                partition_method="uniform",
+                dynamic_shape=True,  # micro-batches differ in length
+            )
+            self._deepspeed, *_ = deepspeed.initialize(
+                model=module, optimizer=make_optimizer(self.stage), config=dict(ds_config)
+            )
+
+    @property
+    def optimizer(self) -> Any:
+        """Return DeepSpeed's optimizer, or torch's own where nothing is sharded."""
+        return self._deepspeed.optimizer
+
+    def step(self, micro_batches: Sequence[Batch], target_count: float, learning_rate: float) -> StepOutcome:
+        """Run the schedule over the micro-batches, then the optimizer of every stage."""
+        engine, count, data_size = self._deepspeed, len(micro_batches), self.spread.data_size
+        engine.set_train_batch_size(count * data_size)  # one sample is one micro-batch: DeepSpeed then divides by count
+        _set_learning_rate(engine.optimizer, learning_rate)
+        loss = engine.train_batch(self._feed(micro_batches, count * data_size / target_count))
+        return StepOutcome(float(loss), _as_number(engine.get_global_grad_norm()))
+
+    def forward(self, batches: Sequence[Batch]) -> list[Tensors] | None:
+        """Run the batches through the pipeline; only the last stage has the outputs."""
+        if not batches:
+            return [] if self.stage.is_last else None
+        self._seen = []
+        try:
+            self._deepspeed.eval_batch(
+                self._feed(batches, 0.0), reduce_output=None, bcast_loss=False, num_micro_batches=len(batches)
+            )
+            return self._seen if self.stage.is_last else None
+        finally:
+            self._seen = None
+            self._deepspeed.total_loss = None
+            self._deepspeed.module.train()
+
+    def _feed(self, batches: Sequence[Batch], factor: float) -> Iterator[tuple[Tensors, Tensors]]:
+        """Give DeepSpeed (inputs, labels); the factor that scales the summed loss travels as the last label."""
+        for batch in batches:
+            yield batch.inputs, (*batch.labels, torch.tensor(batch.weight * factor))
+
+    def _pipeline_loss(self, outputs: Tensors, labels: Tensors) -> torch.Tensor:
+        """Return the scaled loss; while evaluating, keep the outputs instead."""
+        if self._seen is not None:
+            self._seen.append(_to_cpu(outputs))
+            return torch.zeros((), device=outputs[0].device)
+        *labels_only, factor = labels
+        return self._loss_of(_as_float32(outputs), tuple(labels_only)) * factor
+
+
+class _Handed(torch.nn.Module):
+    """What a `LayerSpec` builds on the rank that owns it: the stage that already stands there."""
+
+    def __new__(cls, stage: Stage) -> Any:
+        """Return the stage itself."""
+        return stage
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send what DeepSpeed prints to the error stream: our standard output is for results."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _set_learning_rate(optimizer: Any, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def _as_float32(tensors: Tensors) -> Tensors:
+    return tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors)
+
+
+def _to_cpu(tensors: Tensors) -> Tensors:
+    return tuple(tensor.detach().float().cpu() for tensor in tensors)
+
+
+def _as_number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,113 @@
+"""Start several processes of the same command on this machine, watch them, and end all when one is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+
+GRACE_SECONDS = 20.0
+"""How long the others may take to say what they know and save what they have, once one is lost."""
+POLL_SECONDS = 0.2
+
+Say = Callable[[str], None]
+
+
+def launch(arguments: Sequence[str], *, processes: int, say: Say) -> int:
+    """Run ``python -m polyhead.cli ARGUMENTS`` in several processes and return the exit code for all.
+
+    The first code that is not 0 counts; a process ended by signal N counts as 128 + N, as shells do.
+    """
+    environment = _common_environment(processes)
+    children = [
+        subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", "polyhead.cli", *arguments],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(processes)
+    ]
+    forward = _Forwarder(children)
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return _watch(children, say)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Forwarder:
+    """Pass SIGINT and SIGTERM on to the children, which save a checkpoint and end."""
+
+    def __init__(self, children: Sequence[subprocess.Popen[bytes]]) -> None:
+        self.children = children
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGINT and sys.stdin is not None and sys.stdin.isatty():
+            return  # Ctrl-C in a terminal reaches every process of the group by itself
+        for child in self.children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+
+def _common_environment(processes: int) -> dict[str, str]:
+    from polyhead.backbone.parallel.processes import free_port  # torch: only a launch pays for it
+
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        **os.environ,
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+
+
+def _watch(children: Sequence[subprocess.Popen[bytes]], say: Say) -> int:
+    """Wait for all; when one fails, give the others a moment and then end them."""
+    failed: dict[int, int] = {}
+    deadline: float | None = None
+    while any(child.poll() is None for child in children):
+        for rank, child in enumerate(children):
+            code = child.poll()
+            if code not in (None, 0) and rank not in failed:
+                failed[rank] = _shell_code(code)
+                if code is not None and code < 0:
+                    say(f"rank {rank} (process {child.pid}) was ended by {_signal_name(-code)}")
+                deadline = deadline or time.monotonic() + GRACE_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            _end(children, say)
+            deadline = None
+        time.sleep(POLL_SECONDS)
+    codes = {rank: _shell_code(child.returncode) for rank, child in enumerate(children)}
+    ordered = [*failed.values(), *codes.values()]
+    return next((code for code in ordered if code), 0)
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]], say: Say) -> None:
+    """Kill what is still running: it waits for a process that will not answer."""
+    for rank, child in enumerate(children):
+        if child.poll() is None:
+            say(f"rank {rank} (process {child.pid}) did not end by itself; killing it")
+            child.kill()
+
+
+def _shell_code(code: int | None) -> int:
+    assert code is not None
+    return 128 - code if code < 0 else code
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def under_launcher(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a launcher (deepspeed, torchrun, or ours) started this process."""
+    return "RANK" in environ and "WORLD_SIZE" in environ

@@ -1,0 +1,337 @@
+"""Fine-tune a backbone on a task: one call, from a config to a finished run folder."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from polyhead.backbone.checkpoint.states import write_state, write_weights_before_start
+from polyhead.backbone.checkpoint.store import Checkpoint, latest_checkpoint
+from polyhead.backbone.evaluation.report import write_report
+from polyhead.backbone.evaluation.scoring import Evaluation
+from polyhead.backbone.model.stages import Stage, Tensors
+from polyhead.backbone.parallel.deepspeed_config import deepspeed_config
+from polyhead.backbone.parallel.engine import Engine, spread_of, start_engine
+from polyhead.backbone.parallel.processes import World, is_lost_contact, join_world, leave_world
+from polyhead.backbone.training.loop import Interrupted, LoopResult, Progress, TrainingLoop
+from polyhead.backbone.training.observers import CurveLog, EventLog, ScreenProgress
+from polyhead.backbone.training.preparation import Prepared, prepare_run
+from polyhead.backbone.training.run_folder import RunFolder
+from polyhead.configs.layouts import parse_layout
+from polyhead.configs.load import dump_config, require_training_data
+from polyhead.configs.schema import RunConfig, TrainingConfig
+from polyhead.registry import LostProcessError, Registry, RunEnd, RunError, RunStart, RunStatus
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run."""
+
+    folder: Path
+    status: str
+    steps: int
+    last_loss: float | None
+    seconds: float
+    evaluation: Evaluation | None
+    speaks: bool
+    """Whether this process is the one that tells of it (rank 0)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        return {
+            "folder": str(self.folder),
+            "status": self.status,
+            "steps": self.steps,
+            "last_loss": self.last_loss,
+            "seconds": round(self.seconds, 1),
+            "validation": self.evaluation.to_json() if self.evaluation else None,
+        }
+
+
+def finetune(
+    config: RunConfig,
+    registry: Registry,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Any = None,
+) -> RunResult:
+    """Train as the config says, and leave a run folder; every process of a run calls it.
+
+    Args:
+        config: The run's settings.
+        registry: What plugins bring.
+        resume: Go on from the last checkpoint of the run in ``config.output``.
+        overwrite: Start anew where a run is already.
+        console: A rich console for progress, or None to be silent.
+
+    Raises:
+        PolyheadError: A mistake in config, data or backbone, a diverging loss, a lost process.
+        Interrupted: SIGINT or SIGTERM came; a checkpoint was written.
+
+    """
+    require_training_data(config)
+    ds_config = deepspeed_config(config)
+    _refuse_missing_log(config.training)
+    folder = RunFolder(config.output)
+    world = join_world(use_deepspeed=True)
+    try:
+        run = _Run(config, registry, world, folder, _speaker(console if world.is_main else None))
+        with ExitStack() as watchers:
+            if world.is_main and console is not None:
+                watchers.enter_context(registry.observing(ScreenProgress(console), "screen"))
+            return run.go(ds_config, resume=resume, overwrite=overwrite)
+    finally:
+        leave_world()
+
+
+class _Run:
+    """One training run on this process."""
+
+    def __init__(self, config: RunConfig, registry: Registry, world: World, folder: RunFolder, say: Say) -> None:
+        self.config, self.registry, self.world, self.folder, self.say = config, registry, world, folder, say
+        self.started = time.monotonic()
+
+    def go(self, ds_config: dict[str, Any], *, resume: bool, overwrite: bool) -> RunResult:
+        layout = parse_layout(self.config.layout)
+        spread_of(layout, self.world)
+        self._together(lambda: self.folder.open(resume=resume, overwrite=overwrite))
+        checkpoint = latest_checkpoint(self.folder.checkpoints) if resume else None
+        prepared = prepare_run(self.config, self.registry, self.world, self.say)
+        engine, progress = self._start_engine(prepared, ds_config, checkpoint)
+        if self.world.is_main:
+            self.folder.config.write_text(dump_config(self.config), encoding="utf-8")
+        with _asked_to_stop() as signals, self._observers():
+            loop = TrainingLoop(
+                self.config,
+                prepared,
+                engine,
+                self.world,
+                self.registry,
+                self.folder,
+                progress=progress,
+                stop_asked=lambda: bool(signals),
+            )
+            result = self._watched(loop, signals)
+        run = RunResult(
+            self.folder.root,
+            result.status,
+            result.step,
+            result.last_loss,
+            time.monotonic() - self.started,
+            result.evaluation,
+            self.world.is_main,
+        )
+        if self.world.is_main:
+            self._write_report(run, prepared)
+        return run
+
+    def _start_engine(
+        self, prepared: Prepared, ds_config: dict[str, Any], checkpoint: Checkpoint | None
+    ) -> tuple[Engine, Progress]:
+        """Hand the model to DeepSpeed, with the checkpoint's weights and optimizer state where there is one."""
+        layout = parse_layout(self.config.layout)
+        weights = None
+        if checkpoint is not None:
+            _refuse_other_run(checkpoint, prepared.fingerprint)
+            weights = checkpoint.weights()
+            write_weights_before_start(prepared.stage, weights)
+        task, setup = prepared.task, prepared.setup
+
+        def loss_of(outputs: Tensors, labels: Tensors) -> torch.Tensor:
+            return task.loss(outputs, labels, setup).total
+
+        engine = start_engine(
+            prepared.stage,
+            layout,
+            self.world,
+            loss_of,
+            ds_config,
+            lambda stage: make_optimizer(stage, self.config),
+        )
+        if checkpoint is None or weights is None:
+            return engine, Progress()
+        write_state(engine, weights, checkpoint.moments(), checkpoint.step)
+        kept = {key: value for key, value in checkpoint.progress.items() if key != "fingerprint"}
+        self.say(f"resumed from {checkpoint.path}")
+        return engine, Progress(step=checkpoint.step, **kept)
+
+    def _watched(self, loop: TrainingLoop, signals: list[int]) -> LoopResult:
+        """Run the loop and tell everyone how it began and ended."""
+        start = RunStart(
+            self.folder.root,
+            self.config.task,
+            self.config.model_dump(mode="json"),
+            loop.total_steps,
+            loop.progress.step,
+            self.world.rank,
+            self.world.size,
+        )
+        self.registry.notify("polyhead_start_run", run=start)
+        status: RunStatus = "failed"
+        message = ""
+        try:
+            result = loop.run()
+        except Interrupted:
+            status, message = (
+                "interrupted",
+                f"{_signal_names(signals)}; checkpoint at step {loop.progress.step}",
+            )
+            raise Interrupted(
+                f"stopped by {_signal_names(signals)} after step {loop.progress.step}; a checkpoint was written. "
+                f"Go on with: {self._resume_command()}",
+                signal_number=signals[0] if signals else signal.SIGTERM,
+            ) from None
+        except RunError as error:
+            message = str(error)
+            raise
+        except RuntimeError as error:
+            if self.world.size == 1 or not is_lost_contact(error):
+                raise
+            message = self._lost_message(error)
+            raise LostProcessError(message) from error
+        else:
+            status = result.status
+            return result
+        finally:
+            if self.world.is_main:
+                seconds = time.monotonic() - self.started
+                self.registry.notify("polyhead_end_run", run=RunEnd(status, loop.progress.step, seconds, message))
+
+    def _lost_message(self, error: BaseException) -> str:
+        time.sleep(0.5)  # let the process that broke off come to its end
+        lost = self.world.lost_peers()
+        who = (
+            ", ".join(f"rank {peer.rank} (process {peer.process} on {peer.host})" for peer in lost)
+            or f"another rank (which one cannot be told from this host: {str(error).splitlines()[0]:.120})"
+        )
+        return f"rank {self.world.rank}: lost {who}; go on from the last checkpoint with: {self._resume_command()}"
+
+    def _resume_command(self) -> str:
+        return f"polyhead finetune {self.folder.config} --resume" + (
+            f" --processes {self.world.size}" if self.world.size > 1 else ""
+        )
+
+    @contextmanager
+    def _observers(self) -> Iterator[None]:
+        """Register the run's own logs on rank 0."""
+        if not self.world.is_main:
+            yield
+            return
+        training = self.config.training
+        with ExitStack() as stack:
+            stack.enter_context(
+                self.registry.observing(EventLog(self.folder.events, every=training.log_every), "events")
+            )
+            if training.log_to:
+                curves = CurveLog(self.folder.logs, training.log_to, every=training.log_every)
+                stack.enter_context(self.registry.observing(curves, "curves"))
+            yield
+
+    def _together(self, action: Callable[[], None]) -> None:
+        """Do something on rank 0; where it goes wrong, every rank says so and ends."""
+        problem: RunError | None = None
+        if self.world.is_main:
+            try:
+                action()
+            except RunError as error:
+                problem = error
+        problem = self.world.broadcast(problem)
+        if problem is not None:
+            raise problem
+
+    def _write_report(self, run: RunResult, prepared: Prepared) -> None:
+        facts = {
+            "title": f"{self.config.task} on {self.config.backbone.name}",
+            "task": self.config.task,
+            "backbone": self.config.backbone.name,
+            "head": self.config.head,
+            "layout": f"{self.config.layout}, {self.world.size} process{'' if self.world.size == 1 else 'es'}",
+            "precision": self.config.training.precision,
+            "training examples": f"{len(prepared.train.examples):,} ({prepared.train.skipped} rows skipped)",
+            "steps": f"{run.steps:,} ({run.status})",
+            "seconds": f"{run.seconds:.0f}",
+            "versions": ", ".join(f"{name} {metadata.version(name)}" for name in REPORTED_VERSIONS),
+            "python": platform.python_version(),
+        }
+        self.folder.report.write_text(write_report(facts, [run.evaluation] if run.evaluation else []), encoding="utf-8")
+
+
+REPORTED_VERSIONS = ("polyhead", "torch", "transformers", "deepspeed")
+
+
+def make_optimizer(stage: Stage, config: RunConfig) -> torch.optim.Optimizer:
+    """Return AdamW with weight decay on matrices only: not on biases and norms."""
+    training = config.training
+    matrices = [parameter for parameter in stage.parameters() if parameter.requires_grad and parameter.ndim > 1]
+    vectors = [parameter for parameter in stage.parameters() if parameter.requires_grad and parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": training.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=training.learning_rate,
+        betas=training.betas,
+        eps=training.epsilon,
+    )
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; a second one dies at once."""
+    received: list[int] = []
+
+    def take(number: int, _: FrameType | None) -> None:
+        if received:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+        received.append(number)
+
+    before: dict[int, Any] = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signal_names(numbers: Iterable[int]) -> str:
+    return ", ".join(signal.Signals(number).name for number in numbers) or "a signal to another rank"
+
+
+def _refuse_other_run(checkpoint: Checkpoint, fingerprint: Mapping[str, Any]) -> None:
+    before = checkpoint.progress.get("fingerprint", {})
+    changed = [key for key, value in fingerprint.items() if before.get(key) != value]
+    if changed:
+        what = ", ".join(f"{key} (was {before.get(key)!r:.60}, is {fingerprint[key]!r:.60})" for key in changed)
+        raise RunError(f"cannot resume {checkpoint.path}: these have changed since: {what}")
+
+
+def _refuse_missing_log(training: TrainingConfig) -> None:
+    if "tensorboard" in training.log_to:
+        try:
+            metadata.version("tensorboard")
+        except metadata.PackageNotFoundError:
+            raise RunError(
+                "training.log_to: tensorboard is not installed: pip install 'polyhead[tensorboard]', "
+                "or say training.log_to=csv"
+            ) from None
+
+
+def _speaker(console: Any) -> Say:
+    if console is None:
+        return lambda _: None
+    return lambda text: console.print(text, highlight=False)

@@ -1,0 +1,1 @@
+"""The ``polyhead`` command: parses, calls, prints; no logic of its own."""

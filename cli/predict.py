@@ -1,0 +1,43 @@
+"""``polyhead predict``: answer for texts, a file, or standard input."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from polyhead.cli.launching import relaunch
+from polyhead.cli.screen import ModelOption, Overrides, Processes, load_plugins, model_and_config, say
+
+
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a task (then say --model).")],
+    overrides: Overrides = None,
+    model: ModelOption = None,
+    text: Annotated[list[str] | None, typer.Option("--text", help="A text to answer for (again for more).")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--input", help="A file; - is standard input: JSON objects or texts, one a line."),
+    ] = None,
+    target: Annotated[str, typer.Option("--output", help="A file; - is standard output.")] = "-",
+    processes: Processes = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines; predictions are printed so anyway.")] = False,
+) -> None:
+    """Predict, and write one JSON object a line in the order of the input."""
+    del as_json
+    from polyhead.registry import RunError
+
+    if (source is None) == (not text):
+        raise RunError(
+            "say what to predict for: either --text '...' (once or more) or --input FILE (- is standard input)"
+        )
+    registry = load_plugins()
+    reference, config, _ = model_and_config(registry, run, model, overrides or ())
+    relaunch(processes)
+
+    from polyhead.backbone.inference.predict import Request
+    from polyhead.backbone.inference.predict import predict as answer
+
+    outcome = answer(Request(reference, config, tuple(text or ()), source, target), registry)
+    for row in outcome.skipped:
+        say(f"skipped: {row.message}")

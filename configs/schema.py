@@ -1,0 +1,232 @@
+"""What a run may say: one model per section, one docstring per key, unknown keys forbidden.
+
+A model that exists is free of contradictions (`polyhead.configs.contradictions`). `polyhead.configs.load`
+turns YAML and the command line into a `RunConfig`, and pydantic's complaints into one line each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from polyhead.configs import contradictions
+from polyhead.configs.errors import ConfigError, nearest
+from polyhead.configs.layouts import parse_layout
+
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, lt=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Switch = Annotated[bool, Field(strict=True)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _refuse_empty(value: object) -> object:
+    if value == "":
+        raise ConfigError("must be a path, not ''")
+    return value
+
+
+def _as_list(value: object) -> object:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str | Path) else value
+
+
+def _as_backbone(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _path_or_mapping(value: object) -> object:
+    if value is None or isinstance(value, str | Path | Mapping):
+        return _refuse_empty(value)
+    raise ConfigError(f"must be the path of a JSON file, or its content as a mapping, not {value!r}")
+
+
+FilePath = Annotated[Path, BeforeValidator(_refuse_empty, json_schema_input_type=str)]
+FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None)]
+
+
+class Section(BaseModel):
+    """One section of a configuration: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class BackboneConfig(Section):
+    """The pretrained transformer; plain text stands for its ``name``."""
+
+    name: Name = "minilm"
+    """A registered name (see ``polyhead backbones``), a local folder, or a name on the Hugging Face hub."""
+    revision: Name | None = None
+    """Branch, tag or commit on the hub; null takes the default branch."""
+    trust_remote_code: Switch = False
+    """Whether Python code that lies beside the weights may run. It can do anything that you can: leave it off
+    unless you have read that code."""
+
+
+class DataConfig(Section):
+    """Where rows come from and how they become batches."""
+
+    train: FilePaths = ()
+    """Files or folders to train on: one, or a list."""
+    validation: FilePaths = ()
+    """Files or folders that choose the best model during training."""
+    test: FilePaths = ()
+    """Files or folders for the final score; training never sees them."""
+    columns: dict[str, Name] = {}
+    """Names of the file's columns by the task's names: ``text: review`` reads ``text`` from ``review``."""
+    format: Name | None = None
+    """Format of the files, such as jsonl, csv, tsv or parquet; null goes by the file's suffix."""
+    encoding: Name | None = None
+    """Encoding of text files, such as utf-8 or gb18030; null detects it."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """On a row that makes no sense: ``stop`` the run, or ``skip`` the row and count it in the report."""
+    validation_fraction: Share = 0.1
+    """Share of the training rows held out where no validation file is given; 0 holds none out."""
+    max_length: Annotated[int, Field(strict=True, ge=8)] | None = None
+    """Most tokens in one window; longer texts become several windows that overlap. Null takes what the
+    backbone allows, at most 512."""
+    stride: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """Tokens that neighbouring windows of one text share; smaller than ``max_length``. Null: a quarter of the
+    window."""
+    max_tokens: Count = 2048
+    """Most tokens, padding included, in one micro-batch of one process: less needs less memory and changes no
+    result."""
+    cache: Switch = True
+    """Whether tokenised data are kept on disk for the next run on the same files."""
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: object) -> object:
+        return {} if value is None else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        try:
+            "a".encode(value or "utf-8")
+        except (LookupError, ValueError) as error:
+            known = ("utf-8", "utf-8-sig", "utf-16", "gb18030", "gbk", "big5", "latin-1", "cp1252")
+            near = nearest(value or "", known)
+            hint = f"; did you mean '{near}'?" if near else ""
+            problem = f"must be a text encoding such as utf-8 or gb18030, not '{value}'{hint}"
+            raise ConfigError(problem) from error
+        return value
+
+    @model_validator(mode="after")
+    def _free_of_contradictions(self) -> Self:
+        contradictions.refuse(contradictions.in_data(self))
+        return self
+
+
+class TrainingConfig(Section):
+    """How the model is trained."""
+
+    epochs: Positive = 3
+    """Passes over the training data; parts of one are allowed. ``max_steps``, where given, wins."""
+    max_steps: Count | None = None
+    """Optimizer steps; where given it wins over ``epochs``."""
+    learning_rate: Positive = 5e-5
+    """Highest learning rate, reached after the warm-up."""
+    batch_size: Count = 32
+    """Examples in one optimizer step, over all processes together; how they are split changes no result."""
+    weight_decay: NotNegative = 0.01
+    """AdamW's weight decay; biases and norms are left out."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """AdamW's decay rates of the first and second moments."""
+    epsilon: Positive = 1e-8
+    """AdamW's term against division by zero."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate goes on after the warm-up: down to 0 in a line, along a cosine, or not at all."""
+    warmup: NotNegative = 0.1
+    """Warm-up: below 1 a share of all steps, from 1 on a number of steps."""
+    gradient_clipping: NotNegative = 1.0
+    """Largest norm of the gradient of a step, larger ones are scaled down; 0 is off."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of the computation; fp16 needs a GPU."""
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 42
+    """Seed of all that is random: new weights, order of the data, dropout, held-out rows."""
+    dropout: Share | None = None
+    """Replaces every dropout rate of the model; 0 is off, null keeps the backbone's own."""
+    evaluate_every: Count | None = None
+    """Optimizer steps between evaluations; null evaluates after every epoch."""
+    patience: Count | None = None
+    """Evaluations in a row without improvement after which training stops; null never stops early."""
+    metric: Name | None = None
+    """Validation score that decides which model is best, such as ``f1_macro``; null: the task's headline."""
+    checkpoint_every: Count | None = None
+    """Optimizer steps between checkpoints; null saves one at every evaluation, or after every epoch where
+    nothing is evaluated."""
+    keep_checkpoints: Count = 2
+    """How many of the latest checkpoints stay on disk."""
+    divergence_factor: Annotated[float, Field(strict=True, gt=1, allow_inf_nan=False)] = 10.0
+    """The run stops when its loss grows beyond this many times what it was at the start. A loss that is not a
+    number stops it always."""
+    log_to: tuple[Literal["csv", "tensorboard"], ...] = ("csv",)
+    """Where loss curves go besides ``events.jsonl``: csv, tensorboard, both, or nothing (``[]``)."""
+    log_every: Count = 1
+    """Optimizer steps between two lines of the log."""
+
+    @field_validator("log_to", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return _as_list(value)
+
+    @model_validator(mode="after")
+    def _free_of_contradictions(self) -> Self:
+        contradictions.refuse(contradictions.in_training(self))
+        return self
+
+
+class RunConfig(Section):
+    """All that one run may say."""
+
+    task: Name
+    """What the model learns: a task's name (see ``polyhead tasks``)."""
+    backbone: Annotated[BackboneConfig, BeforeValidator(_as_backbone, json_schema_input_type=str | BackboneConfig)] = (
+        BackboneConfig()
+    )
+    """The pretrained transformer: its name, or a section with ``name`` and more."""
+    head: Name = "default"
+    """What turns hidden states into outputs: the task's own head, or one that a plugin brings."""
+    layout: Annotated[str, Field(examples=["single", "zero1", "zero2", "zero3", "pipe2+zero1"])] = "single"
+    """How the run is spread over processes: ``single`` (one process), ``zero0`` to ``zero3``
+    (data parallel, ZeRO stage), ``pipeN`` or ``pipeN+zero1`` (N pipeline stages)."""
+    data: DataConfig = DataConfig()
+    """Files, columns, windows and micro-batches."""
+    training: TrainingConfig = TrainingConfig()
+    """Length, optimizer, precision, evaluation, checkpoints and logs."""
+    options: dict[str, Any] = {}
+    """The task's own settings (see ``polyhead tasks show NAME``)."""
+    deepspeed: Annotated[
+        Path | dict[str, Any] | None,
+        BeforeValidator(_path_or_mapping, json_schema_input_type=str | dict[str, Any] | None),
+    ] = None
+    """A DeepSpeed configuration of yours, as a JSON file or a mapping, merged with the generated one; what
+    contradicts the layout is an error."""
+    output: FilePath = Path("runs")
+    """The run's folder; relative paths start at the working directory. Absent: ``runs/<recipe>``."""
+
+    @field_validator("data", "training", "options", mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: object) -> object:
+        return {} if value is None else value
+
+    @field_validator("layout")
+    @classmethod
+    def _canonical_layout(cls, value: str) -> str:
+        return parse_layout(value).name
+
+    @model_validator(mode="after")
+    def _free_of_contradictions(self) -> Self:
+        contradictions.refuse(contradictions.in_run(self))
+        return self
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a recipe, for editors."""
+    return RunConfig.model_json_schema()

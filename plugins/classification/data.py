@@ -1,0 +1,77 @@
+"""From a row to an example, and from examples to features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from polyhead.registry import EncodeSettings, Feature, Row, TaskSetup, TextExample
+from polyhead.registry.toolkit.labels import (
+    check_labels,
+    class_weights,
+    label_counts,
+    label_of,
+    labels_of,
+    learn_labels,
+    text_of,
+)
+from polyhead.registry.toolkit.text_encoding import encode_texts
+
+
+@dataclass(frozen=True)
+class ClassificationOptions:
+    """Settings of the classification task."""
+
+    multi_label: bool = False
+    """A text may bear none, one or several labels."""
+    threshold: float = 0.5
+    """Multi-label only: the probability from which a label is given."""
+    class_weights: str | Mapping[str, float] | None = None
+    """``balanced``, or a weight for each label (multi-label: of its positive targets); none: all count the same."""
+
+
+def to_example(row: Row, row_id: str, options: ClassificationOptions) -> TextExample:
+    """Read ``text``, ``text_pair`` if there is one, and ``label``."""
+    pair = text_of(row, "text_pair") if row.get("text_pair") else None
+    if options.multi_label:
+        return TextExample(row_id, text_of(row, "text"), pair, labels_of(row, "label"))
+    label = label_of(row)
+    return TextExample(row_id, text_of(row, "text"), pair, None if label is None else (label,))
+
+
+def prepare(examples: Sequence[TextExample], options: ClassificationOptions) -> TaskSetup:
+    """Learn the label set, the majority answer and the class weights from the training examples."""
+    labels, counts = learn_labels(examples, least=1 if options.multi_label else 2), label_counts(examples)
+    if options.multi_label:
+        majority = [label for label in labels if 2 * counts[label] > len(examples)]
+    else:
+        majority = [max(labels, key=counts.__getitem__)]
+    facts: dict[str, object] = {"majority_labels": majority}
+    if options.class_weights is not None:
+        facts["class_weights"] = class_weights(options.class_weights, labels, counts)
+    return TaskSetup(options, labels, facts)
+
+
+def setup_from_labels(labels: tuple[str, ...], options: ClassificationOptions) -> TaskSetup:
+    """Take over the labels of a model that others fine-tuned."""
+    return TaskSetup(options, labels)
+
+
+def check_example(example: TextExample, setup: TaskSetup) -> None:
+    """Refuse a label that the model does not know."""
+    check_labels(example, setup)
+
+
+def encode(examples: Sequence[TextExample], settings: EncodeSettings) -> list[Feature]:
+    """Tokenise; a text longer than a window gives several features with the same labels."""
+    index = {label: position for position, label in enumerate(settings.setup.labels)}
+
+    def one(example: TextExample) -> Mapping[str, float | Sequence[float]]:
+        return {"labels": index[example.labels[0]]} if example.labels else {}
+
+    def several(example: TextExample) -> Mapping[str, float | Sequence[float]]:
+        if example.labels is None:
+            return {}
+        return {"labels": [float(label in example.labels) for label in settings.setup.labels]}
+
+    return encode_texts(examples, settings, several if settings.setup.options.multi_label else one)

@@ -1,0 +1,58 @@
+"""Register the classification task."""
+
+from __future__ import annotations
+
+from polyhead.plugins.classification import data, head, metrics
+from polyhead.registry import Column, HeadFactory, Metric, Perturbation, Task, TextExample, hookimpl
+from polyhead.registry.toolkit.label_predictions import LabelPrediction, LabelSetPrediction
+from polyhead.registry.toolkit.perturbations import text_perturbations
+
+polyhead_api_version = 1
+
+TASK: Task[TextExample, LabelPrediction | LabelSetPrediction] = Task(
+    name="classification",
+    summary="Which of your labels a text, or a pair of texts, bears: one of many, or several at once.",
+    example_type=TextExample,
+    columns=(
+        Column("text", "the text to classify"),
+        Column("text_pair", "a second text, where a pair is classified", required="never"),
+        Column("label", "its label; with options.multi_label: a list, or labels joined by |", required="training"),
+        Column("id", "a name for the row; file name and line otherwise", required="never"),
+    ),
+    options=data.ClassificationOptions,
+    to_example=data.to_example,
+    prepare=data.prepare,
+    setup_from_labels=data.setup_from_labels,
+    check_example=data.check_example,
+    encode=data.encode,
+    label_fields=head.label_fields,
+    heads={"encoder": head.default_head},
+    count_targets=head.count_targets,
+    loss=head.loss,
+    decode=head.decode,
+    metrics=(Metric("classification", metrics.score, lower_is_better=frozenset({"hamming_loss"})),),
+    headline=metrics.headline,
+    baseline_name="majority class",
+    baseline=metrics.baseline,
+)
+
+
+@hookimpl
+def polyhead_register_tasks() -> list[Task[TextExample, LabelPrediction | LabelSetPrediction]]:
+    """Add the task."""
+    return [TASK]
+
+
+@hookimpl
+def polyhead_provide_head(task: str, family: str, head: str) -> HeadFactory | None:
+    """Offer the toolkit's mean-pooled head beside the default one."""
+    return pooled_head if (task, family, head) == ("classification", "encoder", "pooled") else None
+
+
+@hookimpl
+def polyhead_register_perturbations(task: str) -> list[Perturbation[TextExample]]:
+    """Offer the changes that fit any text."""
+    return text_perturbations() if task == "classification" else []
+
+
+pooled_head = head.pooled_head

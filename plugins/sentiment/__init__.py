@@ -1,0 +1,1 @@
+"""Sentiment: how positive or negative a text is."""

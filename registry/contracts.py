@@ -1,0 +1,335 @@
+"""What a plugin is made of: the records and function types that the engine and a task share.
+
+The engine calls the task at these points and nowhere else; a task never calls the engine::
+
+    row ─to_example→ example ─encode→ features ─(engine pads)→ (inputs, labels) ─model→ outputs
+        training:    outputs ─loss→ (sum, count)
+        prediction:  outputs ─decode→ prediction ─metrics→ scores
+
+Importing this module loads no torch: tensors are named in annotations only.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+API_VERSION = 1
+"""The version of this plugin API. A plugin module may state the one it was written for in ``polyhead_api_version``."""
+
+Row = Mapping[str, Any]
+"""One record as read from a file, keys renamed by the column mapping."""
+
+Family = Literal["encoder", "decoder", "encoder-decoder"]
+"""The kind of backbone."""
+
+
+class Example(Protocol):
+    """What every task's typed example has."""
+
+    @property
+    def id(self) -> str:
+        """Return the name that predictions are gathered by, unique within its file."""
+        ...
+
+
+E_ = TypeVar("E_", bound=Example)
+P_ = TypeVar("P_")
+
+
+# ── data ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column that a task reads from a row."""
+
+    name: str
+    summary: str
+    required: Literal["always", "training", "never"] = "always"
+    """``training``: needed to train and to score, absent when predicting."""
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One row where it stands in its file; ``problem`` says why it could not be read (then ``row`` is empty)."""
+
+    line: int
+    row: Row
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelField:
+    """One label tensor of a task.
+
+    Padded by the engine to ``[batch]`` (scalar), ``[batch, size]`` (vector) or ``[batch, tokens]`` (tokens,
+    filled up with -100, which no loss counts).
+    """
+
+    name: str
+    dtype: Literal["int", "float"] = "int"
+    shape: Literal["scalar", "vector", "tokens"] = "scalar"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Token ids, masks and labels of one window of one example; unpadded."""
+
+    example: int
+    """Position of its example in the sequence that was encoded."""
+    inputs: Mapping[str, Sequence[int]]
+    """One value a token under the model's own argument names: ``input_ids``, ``attention_mask``, ..."""
+    labels: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
+    """One entry per `LabelField`; empty where the example bears no label."""
+    offsets: Sequence[tuple[int, int]] = ()
+    """Character span of each token in the original text, for tasks that point into it."""
+
+
+@dataclass(frozen=True)
+class TaskSetup:
+    """What a task learned from its options and training data; saved beside the weights as JSON."""
+
+    options: Any
+    """The task's options record (`Task.options`)."""
+    labels: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else worth keeping, JSON only: class weights, the majority label, thresholds."""
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """How text becomes features."""
+
+    tokenizer: Any
+    """A fast ``transformers`` tokenizer."""
+    max_length: int
+    """Most tokens in one window; what is longer becomes several windows."""
+    stride: int
+    """Tokens that neighbouring windows share."""
+    setup: TaskSetup
+
+
+# ── model ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor that a head gives: one row per feature, or one row per token of each feature."""
+
+    name: str
+    per: Literal["feature", "token"] = "feature"
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What turns hidden states into outputs: a head class of ``transformers``, or one of our own."""
+
+    size: int
+    """How many numbers each output row holds: labels, or 1."""
+    labels: tuple[str, ...] = ()
+    """Names of these numbers, written to the model's config as ``id2label``."""
+    auto_class: str | None = None
+    """The ``transformers`` class that has this head, such as ``AutoModelForSequenceClassification``."""
+    build: Callable[[Any, HeadSpec], torch.nn.Module] | None = None
+    """``build(config, spec)`` gives a module ``(hidden_BTD, mask_BT) -> tuple of tensors``; used where
+    ``auto_class`` is None or ``transformers`` has no such class for the architecture."""
+    outputs: tuple[Output, ...] = (Output("logits"),)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys for the model's config, such as ``problem_type``."""
+
+
+HeadFactory = Callable[[TaskSetup], HeadSpec]
+
+
+class LossSum(NamedTuple):
+    """A loss as a sum and the number of targets in it, so that no split of a batch changes the mean."""
+
+    total: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """One feature and the model's outputs for it: arrays ``[size]`` or ``[tokens, size]``, padding removed."""
+
+    feature: Feature
+    outputs: Mapping[str, np.ndarray]
+
+
+# ── evaluation ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for the report: column names and rows of cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The values of a metric, with what is needed to know what was computed."""
+
+    values: Mapping[str, float]
+    """Plain names: ``accuracy``, ``f1_macro``, ..."""
+    signature: str
+    """Metric, library version and settings, as in ``accuracy|scikit-learn:1.9.1|normalize:yes``."""
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric(Generic[E_, P_]):
+    """A named metric: predictions against the examples that hold their references."""
+
+    name: str
+    compute: Callable[[Sequence[P_], Sequence[E_], TaskSetup], Scores]
+    lower_is_better: frozenset[str] = frozenset()
+    """Which of its values are better when lower."""
+
+
+@dataclass(frozen=True)
+class Perturbation(Generic[E_]):
+    """A change to examples under which a good model's score should hold: typing errors, lower case, ..."""
+
+    name: str
+    summary: str
+    apply: Callable[[E_, random.Random], E_]
+
+
+# ── the task ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Generic[E_, P_]):
+    """One language task: a frozen record of functions.
+
+    ``E_`` is its example, ``P_`` its prediction (a frozen dataclass of JSON values, with an ``id``).
+    Functions that touch tensors import torch inside themselves: listing tasks must stay instant.
+    """
+
+    name: str
+    summary: str
+    example_type: type[E_]
+    columns: tuple[Column, ...]
+    to_example: Callable[[Row, str, Any], E_]
+    """``to_example(row, id, options)``; raises `RowError` for a row that makes no sense."""
+    prepare: Callable[[Sequence[E_], Any], TaskSetup]
+    """``prepare(training examples, options)``: learns the label set and whatever else the head needs."""
+    setup_from_labels: Callable[[tuple[str, ...], Any], TaskSetup]
+    """``setup_from_labels(labels, options)``: the setup for a model that others fine-tuned (its ``id2label``)."""
+    check_example: Callable[[E_, TaskSetup], None]
+    """Raises `RowError` for an example that this setup cannot score, such as one with an unknown label."""
+    encode: Callable[[Sequence[E_], EncodeSettings], list[Feature]]
+    heads: Mapping[Family, HeadFactory]
+    """The default head for each family that the task supports."""
+    label_fields: Callable[[TaskSetup], tuple[LabelField, ...]]
+    """``label_fields(setup)``: the label tensors that `loss` receives, in this order."""
+    count_targets: Callable[[tuple[torch.Tensor, ...], TaskSetup], torch.Tensor]
+    """``count_targets(labels, setup)``: the ``targets`` of `loss`, known before the model has run."""
+    loss: Callable[[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], TaskSetup], LossSum]
+    """``loss(outputs, labels, setup)``: never a mean."""
+    decode: Callable[[E_, Sequence[Window], TaskSetup], P_]
+    """Merges the windows of one example into what a user wants to read."""
+    metrics: tuple[Metric[E_, P_], ...]
+    headline: Callable[[TaskSetup], str]
+    """The one metric value that decides which model is best."""
+    baseline_name: str
+    baseline: Callable[[Sequence[E_], TaskSetup], Sequence[P_]]
+    """Predictions without a model, scored beside the model's: the majority class, the first sentence, ..."""
+    options: type | None = None
+    """A frozen dataclass of the task's own settings, every field with a default (``options.*`` in a config)."""
+
+
+# ── other things a plugin can bring ─────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class NamedBackbone:
+    """A backbone known by a short name: its weights come inside a package, or stand in a folder of yours."""
+
+    name: str
+    summary: str
+    family: Family
+    parameters: int
+    licence: str
+    locate: Callable[[], Path]
+    """Returns the folder; raises `BackboneError` with the command that installs it when it is absent."""
+    requires: str = ""
+    """The distribution that holds the weights."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A further ``polyhead`` command."""
+
+    name: str
+    summary: str
+    run: Callable[[Sequence[str]], int]
+    """Receives the arguments after the command's name; returns the exit code."""
+
+
+# ── what life-cycle hooks are told ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """A training run begins (or goes on)."""
+
+    folder: Path
+    task: str
+    config: Mapping[str, Any]
+    total_steps: int
+    first_step: int
+    """0, or the number of steps already done where the run was resumed."""
+    rank: int
+    world_size: int
+
+
+@dataclass(frozen=True)
+class StepEnd:
+    """One optimizer step is done."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    gradient_norm: float | None
+    tokens: int
+    """Real (unpadded) tokens of the global batch."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EvaluationEnd:
+    """An evaluation is done."""
+
+    split: str
+    step: int | None
+    """The training step, or None for an evaluation outside training."""
+    values: Mapping[str, float]
+    examples: int
+    best: bool = False
+
+
+RunStatus = Literal["completed", "stopped-early", "interrupted", "failed"]
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """A training run is over."""
+
+    status: RunStatus
+    step: int
+    seconds: float
+    message: str = ""

@@ -1,0 +1,78 @@
+"""The shipped recipes load, say how they are run, and stand beside the data they name, licence included."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from polyhead.configs.load import dump_config, list_recipes, load_config, recipe_path
+
+SAMPLES = recipe_path("sentiment").parent.parent / "samples"
+
+
+def test_which_recipes_are_shipped() -> None:
+    assert list_recipes() == [
+        "classification",
+        "classification-banking77",
+        "sentiment",
+        "sentiment-rotten-tomatoes",
+    ]
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_loads_and_is_named_after_its_task(name: str) -> None:
+    config = load_config(name)
+    assert name.split("-")[0] == config.task
+    assert config.backbone.name == "minilm"
+    assert name == config.output.name
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_begins_with_the_command_that_runs_it(name: str) -> None:
+    header = recipe_path(name).read_text(encoding="utf-8").split("\ntask:")[0]
+    assert all(line.startswith("#") for line in header.splitlines())
+    commands = re.findall(r"^#   polyhead finetune (.+)$", header, re.MULTILINE)
+    assert commands
+    for command in commands:
+        recipe, *arguments = command.split()
+        overrides = [argument for argument in arguments if "=" in argument]
+        assert name == recipe
+        load_config(recipe, overrides)
+
+
+@pytest.mark.parametrize("name", [name for name in list_recipes() if "-" in name])
+def test_a_ready_recipe_names_data_that_are_there(name: str) -> None:
+    config = load_config(name)
+    for split in ("train", "validation", "test"):
+        (path,) = getattr(config.data, split)
+        assert (f"{split}.jsonl", True) == (path.name, path.is_file())
+    assert config == load_config(name, [f"data.train={config.data.train[0]}"])
+    assert str(config.data.train[0]) in dump_config(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "labels"),
+    [
+        ("rotten_tomatoes", {"train": 5000, "validation": 1000, "test": 1000}, 2),
+        ("banking77", {"train": 5000, "validation": 995, "test": 1000}, 77),
+    ],
+)
+def test_samples_hold_what_their_page_says(name: str, rows: dict[str, int], labels: int) -> None:
+    folder = SAMPLES / name
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert "CC BY 4.0" in page
+    assert "Attribution 4.0 International" in (folder / "LICENSE").read_text(encoding="utf-8")
+    for split, count in rows.items():
+        read = read_jsonl(folder / f"{split}.jsonl")
+        assert count == len(read)
+        assert {("label", "text")} == {tuple(sorted(row)) for row in read}
+        assert labels == len(Counter(row["label"] for row in read))
+        assert f"| {split}.jsonl | {count} |" in page
+
+
+def read_jsonl(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
