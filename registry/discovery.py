@@ -132,20 +132,19 @@ def accept(manager: pluggy.PluginManager, loaded: LoadedPlugin) -> BrokenPlugin 
     if refused is not None:
         return refused
     problem = _find_problem(loaded.plugin)
-    if problem is None:
-        try:
-            manager.register(loaded.plugin, name=origin.key)
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            problem = " ".join(str(error).split())
-        except ValueError:  # pluggy's answer to a second registration
-            other = manager.get_name(loaded.plugin) or origin.key
-            return broken(origin, f"is already registered as '{other}'")
-    if problem is None:
-        return None
-    if manager.has_plugin(origin.key):
-        manager.unregister(name=origin.key)
-    return broken(origin, problem)
+    if problem is not None:
+        return broken(origin, problem)
+    try:
+        manager.register(loaded.plugin, name=origin.key)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        if manager.has_plugin(origin.key):  # false where it was refused before it was registered
+            manager.unregister(name=origin.key)
+        return broken(origin, describe(error))
+    except ValueError:  # pluggy's answer to a second registration
+        other = manager.get_name(loaded.plugin) or origin.key
+        return broken(origin, f"is already registered as '{other}'")
+    return None
 
 
 def implemented_hooks(manager: pluggy.PluginManager, plugin: object) -> tuple[str, ...]:

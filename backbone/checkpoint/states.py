@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - DeepSpeed offers no public road to the state of ZeRO 1 and 2
 """Weights and optimizer state of a running engine by Hugging Face name, whatever the layout; in and out.
 
 Every rank of a stage calls these together: ZeRO gathers what it has sharded.
@@ -36,6 +37,7 @@ def read_optimizer(engine: Engine) -> State:
     """Return this stage's optimizer state: ``exp_avg/NAME`` and ``exp_avg_sq/NAME``."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
+    _link_state(engine.optimizer)
     found: State = {}
     for name, parameter in engine.stage.named_parameters():
         plain = getattr(engine.optimizer, "state", {}).get(parameter, {})
@@ -87,8 +89,18 @@ def _create_empty_state(optimizer: Any, step: int) -> None:
             "step": torch.tensor(float(step)),
             **{moment: torch.zeros_like(partition) for moment in MOMENTS},
         }
-    if hasattr(optimizer, "_lazy_init_hp_params_optimizer_state"):  # ZeRO 1 and 2 link them only when asked
-        optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001 - no public road
+    _link_state(optimizer)
+
+
+def _link_state(optimizer: Any) -> None:
+    """Tell each parameter of ZeRO 1 and 2 where its optimizer state lies.
+
+    DeepSpeed does this itself after the step of the first parameter group, when the state of the other groups does not
+    exist yet, and then never again.
+    """
+    if hasattr(optimizer, "_lazy_init_hp_params_optimizer_state"):
+        optimizer._hp_optimizer_states_linked = False
+        optimizer._lazy_init_hp_params_optimizer_state()
 
 
 def _persistent_buffers(stage: Stage) -> Iterator[tuple[str, torch.Tensor]]:

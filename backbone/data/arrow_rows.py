@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ _ROWS_AT_ONCE = 1024
 
 
 def read_parquet(path: Path) -> Iterator[SourceRow]:
+    """Yield the rows of a Parquet file; raises `DataError` for another file, or one without rows."""
     import pyarrow as pa  # heavy: only who reads Parquet pays for it
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            _check_names(path, schema.names)
+            twice = [name for name, count in Counter(schema.names).items() if count > 1]
+            if twice:
+                raise DataError(f"{path}: has the column '{twice[0]}' more than once")
             written_by_datasets = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
             features = written_by_datasets.get("info", {}).get("features", {})
             yield from _arrow_rows(path, file.iter_batches(batch_size=_ROWS_AT_ONCE), features)
@@ -29,6 +33,7 @@ def read_parquet(path: Path) -> Iterator[SourceRow]:
 
 
 def read_dataset_folder(path: Path) -> Iterator[SourceRow]:
+    """Yield the rows that ``save_to_disk`` wrote; raises `DataError` for a folder of splits, or without rows."""
     splits = path / "dataset_dict.json"
     if splits.exists():
         names = json.loads(splits.read_text(encoding="utf-8"))["splits"]

@@ -15,12 +15,6 @@ from polyhead.registry.errors import DataError
 _CHUNK = 1 << 16
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _JSON_SIGN = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
-_JSON_KINDS[type(row)]}")
-    if _SURROGATE_ESCAPE.search(text) and not _is_encodable(row):
-        return SourceRow(line, {}, r"holds half a surrogate pair (\ud800 to \udfff), which is no character")
-    return SourceRow(line, row)
-
-
 _JSON_KINDS = {
     list: "a list",
     str: "a string",
@@ -54,7 +48,13 @@ def _json_row(line: int, text: str, encoding: str) -> SourceRow:
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, nesting without end
         return SourceRow(line, {}, f"invalid JSON: {error}")
     if not isinstance(row, dict):
-        return SourceRow(line, {}, f"expected a JSON object, found {def _is_encodable(row: Mapping[str, Any]) -> bool:
+        return SourceRow(line, {}, f"expected a JSON object, found {_JSON_KINDS[type(row)]}")
+    if _SURROGATE_ESCAPE.search(text) and not _is_encodable(row):
+        return SourceRow(line, {}, r"holds half a surrogate pair (\ud800 to \udfff), which is no character")
+    return SourceRow(line, row)
+
+
+def _is_encodable(row: Mapping[str, Any]) -> bool:
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -63,7 +63,7 @@ def _json_row(line: int, text: str, encoding: str) -> SourceRow:
 
 
 def read_json_list(path: Path, encoding: str) -> Iterator[SourceRow]:
-    """Yield a row for each element of a list; raises `DataError` for an empty list, or another value."""
+    """Yield a row for each element of a list; raises `DataError` where there is none, or no list."""
     cutter = _ListCutter(path)
     with open_text(path, encoding, newline=None) as file:
         while chunk := file.read(_CHUNK):

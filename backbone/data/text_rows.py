@@ -15,12 +15,12 @@ _MOST_CELL_CHARACTERS = 1 << 26  # of one CSV cell; Python's own limit (131,072)
 
 
 def read_csv(path: Path, encoding: str) -> Iterator[SourceRow]:
-    """Yield the records below the header, split at each comma; raises `DataError` as `_read_table` does."""
+    """Yield the records below the header, split at each comma; raises `DataError` where one is missing."""
     return _read_table(path, encoding, ",")
 
 
 def read_tsv(path: Path, encoding: str) -> Iterator[SourceRow]:
-    """Yield the records below the header, split at each tab; raises `DataError` as `_read_table` does."""
+    """Yield the records below the header, split at each tab; raises `DataError` where one is missing."""
     return _read_table(path, encoding, "\t")
 
 
@@ -63,7 +63,9 @@ def _header(path: Path, record: tuple[int, list[str] | str] | None, encoding: st
     if problem or isinstance(cells, str):
         raise DataError(f"{path}, line {line}: header: {problem}")
     names = [cell.strip() for cell in cells]
-    _check_names(path, names)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: the header has the column '{twice[0]}' more than once")
     return names
 
 
@@ -86,9 +88,3 @@ def _problem(
 
 def _fields(count: int) -> str:
     return "has 1 field" if count == 1 else f"has {count} fields"
-
-
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{path}: the header has the column '{twice[0]}' more than once")

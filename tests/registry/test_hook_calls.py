@@ -346,6 +346,22 @@ def test_an_observer_with_a_misspelt_hook_is_refused(site):
     registry.add_observer(Recorder(), "log")
 
 
+def test_a_refused_observer_does_not_push_out_another_of_its_name(site):
+    class Misspelt:
+        @hookimpl
+        def polyhead_end_runs(self):
+            """Never called."""
+
+    registry, observer = site.load(), Recorder()
+    registry.add_observer(observer, "log")
+    with pytest.raises(PluginError, match="there is no hook 'polyhead_end_runs'"):
+        registry.add_observer(Misspelt(), "log")
+
+    registry.notify("polyhead_end_run", run=1)
+
+    assert observer.heard == [1]
+
+
 def test_an_observer_with_another_hook_is_refused(site):
     registry = site.load()
 
