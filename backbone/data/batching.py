@@ -52,21 +52,20 @@ class Collator:
     """Pads features of one data set into batches."""
 
     features: FeatureSet
+    input_names: tuple[str, ...]
+    """The model's argument names in the order of ``Batch.inputs``, the same for every data set of a run."""
     pad_values: dict[str, int]
     """Fill value for each input name; 0 where it is not named."""
     fields: tuple[LabelField, ...]
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Return the model's argument names in the order of ``Batch.inputs``."""
-        return tuple(self.features.inputs)
 
     def collate(self, group: Group, *, with_labels: bool, weight: float = 1.0) -> Batch:
         """Return the batch of these features, padded on the right to the longest of them."""
         lengths = self.features.lengths[list(group)]
         inputs = tuple(
-            torch.from_numpy(_pad(rows, group, lengths.max(), self.pad_values.get(name, 0), np.int64))
-            for name, rows in self.features.inputs.items()
+            torch.from_numpy(
+                _pad(self.features.inputs[name], group, lengths.max(), self.pad_values.get(name, 0), np.int64)
+            )
+            for name in self.input_names
         )
         labels = tuple(self._labels(field, group, lengths.max()) for field in self.fields) if with_labels else ()
         return Batch(group, inputs, labels, int(lengths.sum()) if weight else 0, weight)

@@ -15,7 +15,7 @@ from polyhead.backbone.model.loading import find_backbone, load_with_head
 from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.options import build_options
 from polyhead.backbone.parallel.processes import World
-from polyhead.backbone.training.preparation import collator_for, encode_settings
+from polyhead.backbone.training.preparation import collator_for, encode_settings, input_names
 from polyhead.configs.schema import RunConfig
 from polyhead.registry import BackboneError, EncodeSettings, Example, Registry, Task, TaskSetup
 
@@ -88,7 +88,7 @@ def open_session(reference: str, config: RunConfig, registry: Registry, world: W
     torch.manual_seed(config.training.seed)
     model, head = load_with_head(backbone, spec, dropout=None)
     settings = encode_settings(backbone, setup, max_length, stride)
-    stage = Stage(model, head, spec, _input_names(backbone.tokenizer))
+    stage = Stage(model, head, spec, input_names(backbone.tokenizer))
     return Session(task, setup, settings, LoadedModel(stage, world), world, config.data.max_tokens, registry)
 
 
@@ -107,6 +107,3 @@ def _labels_of(reference: str, config: Any) -> tuple[str, ...]:
         )
     return tuple(str(config.id2label[index]) for index in range(len(config.id2label)))
 
-
-def _input_names(tokenizer: Any) -> tuple[str, ...]:
-    return tuple(tokenizer("a", verbose=False))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -112,6 +114,7 @@ def join_world(*, use_deepspeed: bool) -> World:
     """
     rank, size, local_rank = launched_world() or (0, 1, 0)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", size))))
+    keep_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     if size == 1 and not use_deepspeed:
@@ -125,6 +128,22 @@ def join_world(*, use_deepspeed: bool) -> World:
     world = World(rank, size, local_rank)
     peers = world.gather(Peer(rank, socket.gethostname(), os.getpid()))
     return World(rank, size, local_rank, tuple(peers))
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library to keep freed memory for the next step instead of giving it back to the system.
+
+    Tensors of changing shapes come and go all the time; by default glibc maps and unmaps each large one, and the
+    kernel clears every page anew.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tell
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        library.mallopt(M_MMAP_THRESHOLD, 2**30)
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameter numbers of ``mallopt`` in glibc's malloc.h."""
 
 
 def leave_world() -> None:

@@ -286,6 +286,7 @@ def make_optimizer(stage: Stage, config: RunConfig) -> torch.optim.Optimizer:
         lr=training.learning_rate,
         betas=training.betas,
         eps=training.epsilon,
+        fused=True,
     )
 
 

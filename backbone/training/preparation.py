@@ -174,7 +174,12 @@ def collator_for(
     tokenizer = settings.tokenizer
     features = encode_examples(task, examples, settings, cache=cache)
     pads = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return Collator(features, pads, task.label_fields(settings.setup))
+    return Collator(features, input_names(tokenizer), pads, task.label_fields(settings.setup))
+
+
+def input_names(tokenizer: Any) -> tuple[str, ...]:
+    """Return the names under which a tokenizer gives what its model takes, ids first."""
+    return tuple(tokenizer("a", verbose=False))
 
 
 class _Encoder:
