@@ -106,4 +106,3 @@ def _labels_of(reference: str, config: Any) -> tuple[str, ...]:
             f"({', '.join(config.architectures or ['no architecture named'])}): fine-tune it first"
         )
     return tuple(str(config.id2label[index]) for index in range(len(config.id2label)))
-

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -112,14 +113,15 @@ def join_world(*, use_deepspeed: bool) -> World:
         use_deepspeed: DeepSpeed's engine will run, which needs its own start-up even for one process.
 
     """
-    rank, size, local_rank = launched_world() or (0, 1, 0)
+    launched = launched_world()
+    rank, size, local_rank = launched or (0, 1, 0)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", size))))
     keep_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     if size == 1 and not use_deepspeed:
         return World()
-    if size == 1:
+    if launched is None:
         _pretend_launcher()
     if use_deepspeed:
         _start_deepspeed()
@@ -147,9 +149,14 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def leave_world() -> None:
-    """End communication."""
-    if dist.is_initialized():
+    """End communication, so that another run of the same process can start its own."""
+    deepspeed_comm = sys.modules.get("deepspeed.comm")  # not imported just to ask it
+    if deepspeed_comm is not None and deepspeed_comm.is_initialized():
+        deepspeed_comm.destroy_process_group()  # forgets its groups too, which torch's own does not
+    elif dist.is_initialized():
         dist.destroy_process_group()
+    while _pretended:
+        os.environ.pop(_pretended.pop(), None)
 
 
 def is_lost_contact(error: BaseException) -> bool:
@@ -168,17 +175,22 @@ def free_port() -> int:
 
 
 def _pretend_launcher() -> None:
-    """Set what a launcher would: without these variables DeepSpeed looks for MPI."""
-    port = str(free_port())
-    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")):
-        os.environ[name] = value
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ["MASTER_PORT"] = port
+    """Set what a launcher would, until `leave_world`: without these variables DeepSpeed looks for MPI."""
+    found = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update(found, MASTER_PORT=str(free_port()))
+    _pretended.extend([*found, "MASTER_PORT"])
+
+
+_pretended: list[str] = []
+"""Variables that this process has set for itself: it was not launched, and must not look so afterwards."""
 
 
 def _start_deepspeed() -> None:
     import logging
+    import warnings
 
+    # torch renamed what ZeRO calls; users can do nothing about it.
+    warnings.filterwarnings("ignore", r".*torch\.distributed\.\w+` is deprecated", FutureWarning)
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed

@@ -23,6 +23,10 @@ PLAIN_LINE_EVERY = 10.0
 """Seconds between two progress lines where the screen is no terminal."""
 
 
+MOST_SCORES = 3
+"""Scores of an evaluation on the screen; all of them are in the event log."""
+
+
 class EventLog:
     """Append every event to ``events.jsonl``."""
 
@@ -138,12 +142,12 @@ class ScreenProgress:
     @hookimpl
     def polyhead_end_evaluation(self, evaluation: EvaluationEnd) -> None:
         """Show the most telling scores."""
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in list(evaluation.values.items())[:6])
+        values = evaluation.values
+        names = [*list(values)[:MOST_SCORES], *(["loss"] if "loss" in values else [])]
+        shown = "  ".join(f"{name} {values[name]:.4f}" for name in dict.fromkeys(names))
         where = "" if evaluation.step is None else f" at step {evaluation.step}"
-        self._console.print(
-            f"{evaluation.split}{where}: {shown}{'  (best so far)' if evaluation.best else ''}",
-            highlight=False,
-        )
+        best = "  (best so far)" if evaluation.best else ""
+        self._console.print(f"{evaluation.split}{where}: {shown}{best}", highlight=False, soft_wrap=True)
 
     @hookimpl
     def polyhead_end_run(self, run: RunEnd) -> None:  # noqa: ARG002 - the hook's form

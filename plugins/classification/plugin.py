@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from polyhead.plugins.classification import data, head, metrics
+from polyhead.plugins.classification import data, metrics
+from polyhead.plugins.classification import head as heads
 from polyhead.registry import Column, HeadFactory, Metric, Perturbation, Task, TextExample, hookimpl
 from polyhead.registry.toolkit.label_predictions import LabelPrediction, LabelSetPrediction
 from polyhead.registry.toolkit.perturbations import text_perturbations
@@ -25,11 +26,11 @@ TASK: Task[TextExample, LabelPrediction | LabelSetPrediction] = Task(
     setup_from_labels=data.setup_from_labels,
     check_example=data.check_example,
     encode=data.encode,
-    label_fields=head.label_fields,
-    heads={"encoder": head.default_head},
-    count_targets=head.count_targets,
-    loss=head.loss,
-    decode=head.decode,
+    label_fields=heads.label_fields,
+    heads={"encoder": heads.default_head},
+    count_targets=heads.count_targets,
+    loss=heads.loss,
+    decode=heads.decode,
     metrics=(Metric("classification", metrics.score, lower_is_better=frozenset({"hamming_loss"})),),
     headline=metrics.headline,
     baseline_name="majority class",
@@ -46,13 +47,10 @@ def polyhead_register_tasks() -> list[Task[TextExample, LabelPrediction | LabelS
 @hookimpl
 def polyhead_provide_head(task: str, family: str, head: str) -> HeadFactory | None:
     """Offer the toolkit's mean-pooled head beside the default one."""
-    return pooled_head if (task, family, head) == ("classification", "encoder", "pooled") else None
+    return heads.pooled_head if (task, family, head) == ("classification", "encoder", "pooled") else None
 
 
 @hookimpl
 def polyhead_register_perturbations(task: str) -> list[Perturbation[TextExample]]:
     """Offer the changes that fit any text."""
     return text_perturbations() if task == "classification" else []
-
-
-pooled_head = head.pooled_head

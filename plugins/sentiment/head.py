@@ -1,58 +1,12 @@
-"""Heads, loss and decoding."""
+"""Heads, loss and decoding: one label per text."""
 
-from __future__ import annotations
+from polyhead.registry.toolkit.single_label import (
+    count_targets,
+    decode,
+    default_head,
+    label_fields,
+    loss,
+    pooled_head,
+)
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from polyhead.registry import HeadSpec, LabelField, LossSum, TaskSetup, TextExample, Window
-from polyhead.registry.toolkit.label_predictions import LabelPrediction, likeliest_label
-
-if TYPE_CHECKING:
-    import torch
-
-
-def default_head(setup: TaskSetup) -> HeadSpec:
-    """Score the labels with the architecture's own sequence-classification head."""
-    return HeadSpec(
-        size=len(setup.labels),
-        labels=setup.labels,
-        auto_class="AutoModelForSequenceClassification",
-        build=_build_pooled_head,
-        config={"problem_type": "single_label_classification"},
-    )
-
-
-def pooled_head(setup: TaskSetup) -> HeadSpec:
-    """Score the labels from the mean of the token states."""
-    return HeadSpec(size=len(setup.labels), labels=setup.labels, build=_build_pooled_head)
-
-
-def _build_pooled_head(config: Any, spec: HeadSpec) -> torch.nn.Module:
-    from polyhead.registry.toolkit.pooled_head import build_pooled_head  # torch: kept out of plugin discovery
-
-    return build_pooled_head(config, spec)
-
-
-def label_fields(setup: TaskSetup) -> tuple[LabelField, ...]:  # noqa: ARG001 - the contract's form
-    """Name the one label tensor: the index of the label."""
-    return (LabelField("labels"),)
-
-
-def count_targets(labels: tuple[torch.Tensor, ...], setup: TaskSetup) -> torch.Tensor:
-    """Count the labelled texts, each by its class weight."""
-    from polyhead.registry.toolkit import losses  # torch: kept out of plugin discovery
-
-    return losses.cross_entropy_count(labels[0], setup.facts.get("class_weights"))
-
-
-def loss(outputs: tuple[torch.Tensor, ...], labels: tuple[torch.Tensor, ...], setup: TaskSetup) -> LossSum:
-    """Sum the cross-entropy."""
-    from polyhead.registry.toolkit import losses  # torch: kept out of plugin discovery
-
-    return losses.cross_entropy(outputs[0], labels[0], setup.facts.get("class_weights"))
-
-
-def decode(example: TextExample, windows: Sequence[Window], setup: TaskSetup) -> LabelPrediction:
-    """Take the likeliest label over all windows."""
-    return likeliest_label(example.id, windows, setup)
+__all__ = ["count_targets", "decode", "default_head", "label_fields", "loss", "pooled_head"]
