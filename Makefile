@@ -69,15 +69,14 @@ check: .venv/.installed-dev ## ruff, mypy, import-linter, docs
 	look format "ruff format --check" .venv/bin/ruff format --check .; \
 	look mypy "mypy --strict" .venv/bin/mypy; \
 	look imports "lint-imports" .venv/bin/lint-imports --no-logo; \
-	look hooks "docs: hook reference is current" .venv/bin/python docs/generate_hooks.py --check; \
-	for script in $(sort $(wildcard docs/check_*.py)); do \
+	for script in $(sort $(wildcard docs/generate_*.py)); do \
 		name=$$(basename "$$script" .py); \
-		look "$$name" "docs: $$name" .venv/bin/python "$$script"; \
+		look "$$name" "docs: $$name is current" .venv/bin/python "$$script" --check; \
 	done; \
 	exit $$failed
 
 docs: .venv/.installed-dev ## write the generated parts of docs/
-	@.venv/bin/python docs/generate_hooks.py
+	@for script in $(sort $(wildcard docs/generate_*.py)); do .venv/bin/python "$$script"; done
 
 bench: .venv/.installed-dev ## measure what docs/performance.md quotes, against its peers
 	@.venv/bin/python benchmarks/run.py $(ARGS)

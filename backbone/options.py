@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polyhead.registry import RunError, Task, available, did_you_mean
@@ -28,6 +28,14 @@ def build_options(task: Task[Any, Any], values: Mapping[str, Any]) -> Any:
     try:
         return TypeAdapter(task.options).validate_python(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][:1])
-        raise RunError(f"options.{where}: {first['msg'].lower()}, found {first['input']!r}") from None
+        raise RunError(_explained(error.errors(), values)) from None
+
+
+def _explained(errors: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> str:
+    """Say what is allowed for the first option that is wrong; a value of several kinds is wrong in several ways."""
+    if not errors[0]["loc"]:  # the record's own check
+        return f"options: {errors[0]['msg'].removeprefix('Value error, ')}"
+    name = str(errors[0]["loc"][0])
+    messages = [str(error["msg"]).lower() for error in errors if error["loc"][:1] == (name,)]
+    allowed = dict.fromkeys(message.removeprefix("input should be ") for message in messages)
+    return f"options.{name}: expected {', or '.join(allowed)}; found {values[name]!r}"

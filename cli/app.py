@@ -56,20 +56,25 @@ def build_app(registry: Registry) -> typer.Typer:
 EXTRA = {"allow_interspersed_args": True}
 
 
-def _options(
-    context: typer.Context,
-    local_rank: Annotated[int | None, typer.Option("--local_rank", "--local-rank", hidden=True)] = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Take what launchers pass to every process, and answer --version."""
-    del context
-    if local_rank is not None:
-        os.environ.setdefault("LOCAL_RANK", str(local_rank))
-    if version:
+def _print_version(wanted: bool) -> None:
+    """Answer --version before anything else is asked of the command line."""
+    if wanted:
         from importlib import metadata
 
         typer.echo(metadata.version("polyhead"))
         raise typer.Exit
+
+
+def _options(
+    local_rank: Annotated[int | None, typer.Option("--local_rank", "--local-rank", hidden=True)] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take what launchers pass to every process."""
+    del version
+    if local_rank is not None:
+        os.environ.setdefault("LOCAL_RANK", str(local_rank))
 
 
 def _add_plugin_command(app: typer.Typer, command: Command) -> None:

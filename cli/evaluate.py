@@ -41,8 +41,8 @@ def evaluate(
 ) -> None:
     """Score a model on a file, beside a baseline.
 
-    Without --data: the run's test file, else its validation file. Scores of the run's own files are kept in its
-    metrics.json and report.md.
+    Without --data: the run's test file, else its validation file, else the rows it held out. Scores of the
+    run's own data are kept in its metrics.json and report.md.
     """
     registry = load_plugins()
     reference, config, folder = model_and_config(registry, run, model, overrides or ())

@@ -28,12 +28,16 @@ def finetune(
     Equally: deepspeed --num_gpus N --module polyhead.cli finetune RECIPE, or
     torchrun --nproc-per-node N -m polyhead.cli finetune RECIPE.
     """
+    from polyhead.backbone.options import build_options
     from polyhead.configs.load import load_config, require_training_data
+    from polyhead.registry import RunError
 
     registry = load_plugins()
     config = load_config(_recipe_of(recipe), overrides or (), tasks=registry.tasks())
     require_training_data(config)
-    registry.task(config.task)
+    build_options(registry.task(config.task), config.options)
+    if resume and overwrite:
+        raise RunError("--resume goes on with a run, --overwrite deletes it: say one of them")
     relaunch(processes, config.layout)
 
     from rich.console import Console

@@ -8,6 +8,7 @@ Shapes: B batch, T tokens, L label size.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -109,15 +110,29 @@ def split_batch(group: Sequence[int], lengths: Array, *, ranks: int, max_tokens:
     No micro-batch has more than ``max_tokens`` padded tokens, unless one feature alone has. Where there are fewer
     features than places, a group is empty: the rank takes part with a stand-in.
     """
-    chunks = group_by_length(group, lengths, max_tokens)
+    chunks = _even_groups(group, lengths, ranks, max_tokens)
     while len(chunks) % ranks and _halve_largest(chunks, lengths):
         pass
     while not chunks or len(chunks) % ranks:
         chunks.append(())
     chunks.sort(key=lambda chunk: -_padded(chunk, lengths))
     rounds = [chunks[start : start + ranks] for start in range(0, len(chunks), ranks)]
-    turned = [row if number % 2 == 0 else row[::-1] for number, row in enumerate(rounds)]
-    return [[row[rank] for row in turned] for rank in range(ranks)]
+    parts: list[list[Group]] = [[] for _ in range(ranks)]
+    work = [0] * ranks
+    for row in rounds:  # whoever has least to do takes the largest of each round
+        for rank, chunk in zip(sorted(range(ranks), key=work.__getitem__), row, strict=True):
+            parts[rank].append(chunk)
+            work[rank] += _padded(chunk, lengths)
+    return parts
+
+
+def _even_groups(group: Sequence[int], lengths: Array, ranks: int, max_tokens: int) -> list[Group]:
+    """Group features under the smallest budget that needs no more groups than the real one: no small rest is left."""
+    fewest = len(group_by_length(group, lengths, max_tokens))
+    wanted = -(-fewest // ranks) * ranks
+    budgets = range(1, max_tokens)
+    at = bisect_left(budgets, True, key=lambda budget: len(group_by_length(group, lengths, budget)) <= wanted)
+    return group_by_length(group, lengths, 1 + at)
 
 
 def group_by_length(positions: Iterable[int], lengths: Array, max_tokens: int) -> list[Group]:

@@ -6,6 +6,7 @@ objects and can be stored and read back whole.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -19,7 +20,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from polyhead.registry import EncodeSettings, Example, Feature, LabelField, Task
+from polyhead.registry import DataError, EncodeSettings, Example, Feature, LabelField, Task
 from polyhead.registry import toolkit as registry_toolkit
 
 ENCODE_AT_ONCE = 1_000
@@ -110,6 +111,9 @@ def encode_examples(
         cache: Whether to look into and write to the cache folder.
         progress: Called with the number of examples that each step encoded.
 
+    Raises:
+        DataError: The cache folder cannot be written.
+
     """
     path = cache_folder() / f"{_fingerprint(task, examples, settings)}.safetensors" if cache else None
     if path is not None and (stored := _read(path)) is not None:
@@ -170,13 +174,23 @@ def _fingerprint(task: Task[Any, Any], examples: Sequence[Example], settings: En
             sort_keys=True,
         ).encode()
     )
-    digest.update(tokenizer.backend_tokenizer.to_str().encode())
-    for folder in (Path(inspect.getfile(task.encode)).parent, Path(inspect.getfile(registry_toolkit)).parent):
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    for leftover in ("truncation", "padding"):  # of the last call, whatever it was for
+        rules.pop(leftover, None)
+    digest.update(json.dumps(rules).encode())
+    for folder in (_folder_of(task.encode), Path(inspect.getfile(registry_toolkit)).parent):
         for source in sorted(folder.glob("*.py")):
             digest.update(source.read_bytes())
     for example in examples:
         digest.update(repr(example).encode())
     return digest.hexdigest()[:32]
+
+
+def _folder_of(encode: Callable[..., object]) -> Path:
+    """Return the folder of the code that encodes: a function's, a partial function's, a callable object's."""
+    while isinstance(encode, functools.partial):
+        encode = encode.func
+    return Path(inspect.getfile(encode if inspect.isroutine(encode) else type(encode))).parent
 
 
 def _write(path: Path, features: FeatureSet) -> None:
@@ -189,11 +203,17 @@ def _write(path: Path, features: FeatureSet) -> None:
         for name, rows in columns.items():
             arrays[f"{group}/{name}/values"] = rows.values
             arrays[f"{group}/{name}/offsets"] = rows.offsets
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(arrays, temporary)
-    temporary.replace(path)
-    _forget_oldest(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        save_file(arrays, temporary)
+        temporary.replace(path)
+        _forget_oldest(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"{path.parent}: features cannot be kept there: {error}; say data.cache=false, "
+            "or set XDG_CACHE_HOME to a folder of yours"
+        ) from error
 
 
 def _read(path: Path) -> FeatureSet | None:

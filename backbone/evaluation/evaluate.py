@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from polyhead.backbone.evaluation.report import replace_section
 from polyhead.backbone.evaluation.scoring import Evaluation, evaluate_predictions, score
 from polyhead.backbone.inference.session import Session, open_session
 from polyhead.backbone.parallel.processes import join_world, leave_world
+from polyhead.backbone.training.preparation import read_training_data
 from polyhead.backbone.training.run_folder import RunFolder
 from polyhead.configs.schema import RunConfig
-from polyhead.registry import EvaluationEnd, Example, Registry, RunError, unknown_name
+from polyhead.registry import DataError, EvaluationEnd, Example, Registry, RunError, unknown_name
 
 SPLITS = ("test", "validation", "train")
 
@@ -28,7 +29,8 @@ class Request:
     """A run folder, a model folder, or a backbone."""
     config: RunConfig
     split: str | None = None
-    """``test``, ``validation`` or ``train`` of the config; None: the first of these that it names."""
+    """``test``, ``validation`` or ``train`` of the config; None: test, else validation. A run without a validation
+    file has held rows of its training data out."""
     files: tuple[Path, ...] = ()
     """Files to evaluate on instead of the config's."""
     perturbations: tuple[str, ...] = ()
@@ -47,11 +49,11 @@ def evaluate(request: Request, registry: Registry) -> Evaluation | None:
     for name in request.perturbations:
         if name not in known:
             raise unknown_name("perturbation", name, known)
-    split, files = _files(request)
+    split = _split_of(request)
     world = join_world(use_deepspeed=False)
     try:
         session = open_session(request.model, request.config, registry, world)
-        examples, skipped = _read(request.config, session, files)
+        examples, skipped = _read(request, session, split)
         found = session.run(examples, cache=request.config.data.cache)
         perturbed = {
             name: _perturbed(session, examples, name, request.config.training.seed) for name in request.perturbations
@@ -84,24 +86,36 @@ def evaluate(request: Request, registry: Registry) -> Evaluation | None:
     return evaluation
 
 
-def _files(request: Request) -> tuple[str, tuple[Path, ...]]:
-    """Return the split's name and its files."""
+def _split_of(request: Request) -> str:
+    """Return the name under which the scores are told.
+
+    Raises:
+        RunError: The config names no data of this split.
+
+    """
     if request.files:
-        return request.split or request.files[0].name, request.files
-    data: Mapping[str, tuple[Path, ...]] = {name: getattr(request.config.data, name) for name in SPLITS}
-    split = request.split or next((name for name in SPLITS if data[name]), "test")
-    if split not in data:
-        raise unknown_name("split", split, data)
-    if not data[split]:
-        given = [name for name in SPLITS if data[name]]
+        return request.split or request.files[0].name
+    data = request.config.data
+    held_out = request.run is not None and bool(data.train) and data.validation_fraction > 0
+    given = {"test": bool(data.test), "validation": bool(data.validation) or held_out, "train": bool(data.train)}
+    split = request.split or next((name for name in ("test", "validation") if given[name]), "test")
+    if split not in given:
+        raise unknown_name("split", split, given)
+    if not given[split]:
+        others = [name for name in SPLITS if given[name]]
         raise RunError(
-            f"data.{split} is not set ({', '.join(f'data.{name}' for name in given) or 'no data'} is): "
-            "say --data FILE" + (f" or --split {given[0]}" if given else "")
+            f"data.{split} is not set ({', '.join(f'data.{name}' for name in others) or 'no data'} is): "
+            "say --data FILE" + (f" or --split {others[0]}" if others else "")
         )
-    return split, data[split]
+    return split
 
 
-def _read(config: RunConfig, session: Session, files: Sequence[Path]) -> tuple[tuple[Example, ...], int]:
+def _read(request: Request, session: Session, split: str) -> tuple[tuple[Example, ...], int]:
+    """Return the examples of a split, and how many rows were skipped."""
+    config = request.config
+    files = request.files or getattr(config.data, split)
+    if not files:
+        return _read_held_out(config, session)
     found = read_examples(
         session.registry,
         session.task,
@@ -115,6 +129,14 @@ def _read(config: RunConfig, session: Session, files: Sequence[Path]) -> tuple[t
         setup=session.setup,
     )
     return found.examples, len(found.skipped)
+
+
+def _read_held_out(config: RunConfig, session: Session) -> tuple[tuple[Example, ...], int]:
+    """Return the training rows that the run held out for validation: the seed tells which."""
+    _, held_out, skipped = read_training_data(config, session.registry, session.task, session.setup.options)
+    if not held_out:
+        raise DataError("the run held no row out for validation: say --data FILE or --split train")
+    return held_out, skipped
 
 
 def _perturbed(session: Session, examples: Sequence[Example], name: str, seed: int) -> list[Any]:

@@ -50,7 +50,7 @@ def _evaluation(evaluation: Evaluation) -> list[str]:
 
 
 def _markdown(table: Table) -> list[str]:
-    lines = ["| " + " | ".join(table.columns) + " |", "|" + " --- |" * len(table.columns)]
+    lines = ["| " + " | ".join(_cell(name) for name in table.columns) + " |", "|" + " --- |" * len(table.columns)]
     lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows[:MOST_ROWS]]
     if len(table.rows) > MOST_ROWS:
         lines.append(f"\n({len(table.rows) - MOST_ROWS} more rows)")

@@ -8,6 +8,9 @@ from typing import Any
 
 from polyhead.registry import Example, Metric, PluginError, RunError, Table, Task, TaskSetup, did_you_mean
 
+LOSS = "loss"
+"""The value that the engine itself adds to those of the metrics."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -81,14 +84,21 @@ def evaluate_predictions(
     loss: float | None = None,
     skipped: int = 0,
 ) -> Evaluation:
-    """Score predictions and the task's baseline on the same examples."""
+    """Score predictions and the task's baseline on the same examples.
+
+    Raises:
+        PluginError: Two metrics give a value of the same name, or one gives a ``loss``.
+
+    """
     values, signature, tables = score(task, metrics, predictions, examples, setup)
+    if LOSS in values:
+        raise PluginError(f"task '{task.name}': a metric gives a value named '{LOSS}', which is the engine's own")
     baseline, _, _ = score(task, task.metrics, task.baseline(examples, setup), examples, setup)
     return Evaluation(
         task=task.name,
         split=split,
         examples=len(examples),
-        values=values if loss is None else {**values, "loss": loss},
+        values=values if loss is None else {**values, LOSS: loss},
         signature=signature,
         tables=tables,
         headline=task.headline(setup),
@@ -102,7 +112,7 @@ def is_better(metrics: Sequence[Metric[Any, Any]], name: str, new: float, old: f
     """Whether a value of a metric beats another (anything beats None)."""
     if old is None:
         return True
-    lower = name == "loss" or any(name in metric.lower_is_better for metric in metrics)
+    lower = name == LOSS or any(name in metric.lower_is_better for metric in metrics)
     return new < old if lower else new > old
 
 

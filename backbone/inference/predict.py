@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from polyhead.backbone.data.examples import SkippedRow, iterate_examples
+from polyhead.backbone.data.examples import RowSource, SkippedRow, iterate_examples
 from polyhead.backbone.inference.session import Session, open_session
 from polyhead.backbone.parallel.processes import World, join_world, leave_world
 from polyhead.configs.schema import RunConfig
-from polyhead.registry import DataError, Example, Registry, Row, RowError
+from polyhead.registry import DataError, Example, Registry, SourceRow
 
 STANDARD = "-"
 
@@ -48,6 +48,7 @@ def predict(request: Request, registry: Registry) -> Outcome:
         PolyheadError: Model or input is wrong; then no output file is left.
 
     """
+    _check_target(request.target)
     world = join_world(use_deepspeed=False)
     try:
         session = open_session(request.model, request.config, registry, world)
@@ -65,51 +66,88 @@ def predict(request: Request, registry: Registry) -> Outcome:
 
 
 def _examples(request: Request, session: Session, world: World, skipped: list[SkippedRow]) -> Iterator[Example]:
-    if request.source is None:
-        return _from_rows([{"text": text} for text in request.texts], "text", session)
-    if request.source == STANDARD:
-        lines = world.broadcast(sys.stdin.read().splitlines() if world.is_main else [])
-        return _from_rows(
-            [_row(line, number) for number, line in enumerate(lines, 1) if line.strip()], "stdin", session
-        )
-    return _from_file(request.config, Path(request.source), session, skipped)
-
-
-def _row(line: str, number: int) -> Row:
-    """Read a line of standard input: a JSON object, or the text itself."""
-    if not line.lstrip().startswith("{"):
-        return {"text": line}
-    try:
-        row: Row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"standard input, line {number}: broken JSON: {error}") from None
-    return row
-
-
-def _from_rows(rows: Sequence[Row], source: str, session: Session) -> Iterator[Example]:
-    for number, row in enumerate(rows, 1):
-        try:
-            yield session.task.to_example(row, str(row.get("id", f"{source}:{number}")), session.setup.options)
-        except RowError as error:
-            raise DataError(f"{source}, line {number}: {error}") from None
-
-
-def _from_file(config: RunConfig, path: Path, session: Session, skipped: list[SkippedRow]) -> Iterator[Example]:
+    data = request.config.data
+    source, path, file_format = _source(request, session.registry, world)
     for item in iterate_examples(
-        session.registry,
+        source,
         session.task,
         [path],
         labels_required=False,
-        columns=config.data.columns,
+        columns=data.columns,
         options=session.setup.options,
-        format=config.data.format,
-        encoding=config.data.encoding,
-        on_error=config.data.on_error,
+        format=file_format,
+        encoding=data.encoding,
+        on_error=data.on_error,
     ):
         if isinstance(item, SkippedRow):
             skipped.append(item)
         else:
             yield item
+
+
+def _source(request: Request, registry: Registry, world: World) -> tuple[RowSource, Path, str | None]:
+    """Return where the rows come from, how messages and ids call it, and its format."""
+    data = request.config.data
+    if request.source not in (None, STANDARD):
+        return registry, Path(str(request.source)), data.format
+    text_column = data.columns.get("text", "text")
+    if request.source is None:
+        rows = [SourceRow(number, {text_column: text}) for number, text in enumerate(request.texts, 1)]
+        return GivenRows(rows), Path("text"), "text"
+    lines = world.broadcast(_read_standard_input() if world.is_main else [])
+    rows = [_row(line, number, text_column) for number, line in enumerate(lines, 1) if line.strip()]
+    return GivenRows(rows, id_column=data.columns.get("id", "id")), Path("stdin"), "jsonl"
+
+
+def _read_standard_input() -> list[str]:
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"stdin, line {line}: is not UTF-8; put it into a file and say --input FILE") from None
+    return text.split("\n")
+
+
+def _row(line: str, number: int, text_column: str) -> SourceRow:
+    """Read a line of standard input: a JSON object, or the text itself."""
+    if not line.lstrip().startswith("{"):
+        return SourceRow(number, {text_column: line.strip("\r")})
+    try:
+        return SourceRow(number, json.loads(line))
+    except ValueError as error:
+        return SourceRow(number, {}, f"broken JSON: {error}")
+
+
+class GivenRows:
+    """Rows that stand in no file; those that lack a column of another row are given it, empty."""
+
+    def __init__(self, rows: Sequence[SourceRow], *, id_column: str = "id") -> None:
+        columns = dict.fromkeys(name for row in rows for name in row.row)
+        self._rows = [row if row.problem else self._filled(row, columns, id_column) for row in rows]
+
+    def read_rows(self, path: Path, format: str, encoding: str | None) -> Iterator[SourceRow]:  # noqa: A002, ARG002
+        """Return the rows; no file is read."""
+        return iter(self._rows)
+
+    @staticmethod
+    def _filled(row: SourceRow, columns: Iterable[str], id_column: str) -> SourceRow:
+        filled = {name: row.row.get(name) for name in columns}
+        if id_column in filled and filled[id_column] is None:
+            filled[id_column] = f"stdin:{row.line}"
+        return SourceRow(row.line, filled)
+
+
+def _check_target(target: str) -> None:
+    """Refuse a target that cannot be written, before a model is loaded."""
+    path = Path(target)
+    if target == STANDARD:
+        return
+    if path.is_dir():
+        raise DataError(f"--output {path}: is a directory; expected a file")
+    if not path.parent.is_dir():
+        raise DataError(f"--output {path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise DataError(f"--output {path}: the folder {path.parent} cannot be written")
 
 
 @contextmanager
@@ -122,8 +160,6 @@ def _writer(target: str, world: World) -> Iterator[TextIO | None]:
         yield sys.stdout
         return
     path = Path(target)
-    if not path.parent.is_dir():
-        raise DataError(f"--output {path}: the folder {path.parent} does not exist")
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("w", encoding="utf-8") as file:

@@ -82,34 +82,49 @@ def run_inference(
         progress: Called with the number of features that each step went through.
 
     """
-    spread, features = model.spread, collator.features
-    windows_of = features.windows_of_examples(len(examples))
+    spread, windows_of = model.spread, collator.features.windows_of_examples(len(examples))
     mine = [index for index in range(len(examples)) if index % spread.data_size == spread.data_rank]
-    groups = group_by_length([window for index in mine for window in windows_of[index]], features.lengths, max_tokens)
-    rounds = world.max(len(groups))
-    padded = [*((group, 1.0) for group in groups), *[((0,), 0.0)] * (rounds - len(groups))]
-    outputs: dict[int, dict[str, Any]] = {}
-    loss_sum = loss_count = 0.0
-    for start in range(0, rounds, BATCHES_AT_ONCE):
-        chunk = padded[start : start + BATCHES_AT_ONCE]
-        batches = [collator.collate(group, with_labels=features.has_labels, weight=w) for group, w in chunk]
-        found = model.forward(batches)
-        for batch, tensors in zip(batches, found or [], strict=bool(found)):
-            if batch.weight:
-                outputs |= _by_feature(batch, tensors, model.stage.spec.outputs, features.lengths)
-                if features.has_labels:
-                    summed = task.loss(tensors, batch.labels, setup)
-                    loss_sum, loss_count = loss_sum + float(summed.total), loss_count + float(summed.targets)
-        if progress is not None:
-            progress(sum(len(batch.features) for batch in batches if batch.weight))
+    positions = [window for index in mine for window in windows_of[index]]
+    outputs, totals = _outputs(model, task, setup, collator, positions, world, max_tokens, progress)
     decoded: list[tuple[int, Any]] = []
     if model.stage.is_last:
         for index in mine:
-            windows = [Window(features.feature(at), outputs[at]) for at in windows_of[index]]
+            windows = [Window(collator.features.feature(at), outputs[at]) for at in windows_of[index]]
             decoded.append((index, task.decode(examples[index], windows, setup)))
     gathered = dict(pair for part in world.gather(decoded) for pair in part)
-    loss_sum, loss_count = world.sum([loss_sum, loss_count])
-    return Inference([gathered[index] for index in range(len(examples))], loss_sum / loss_count if loss_count else None)
+    total, targets = world.sum(totals)
+    return Inference([gathered[index] for index in range(len(examples))], total / targets if targets else None)
+
+
+def _outputs(
+    model: Forward,
+    task: Task[Any, Any],
+    setup: TaskSetup,
+    collator: Collator,
+    positions: Sequence[int],
+    world: World,
+    max_tokens: int,
+    progress: Callable[[int], None] | None,
+) -> tuple[dict[int, dict[str, Any]], tuple[float, float]]:
+    """Return the outputs by feature and the loss as (sum, targets), of this process's features."""
+    features = collator.features
+    groups = group_by_length(positions, features.lengths, max_tokens)
+    rounds = [(group, 1.0) for group in groups]
+    rounds += [((0,), 0.0)] * (world.max(len(groups)) - len(groups))
+    outputs: dict[int, dict[str, Any]] = {}
+    total = targets = 0.0
+    for start in range(0, len(rounds), BATCHES_AT_ONCE):
+        chunk = rounds[start : start + BATCHES_AT_ONCE]
+        batches = [collator.collate(group, with_labels=features.has_labels, weight=weight) for group, weight in chunk]
+        for batch, tensors in zip(batches, model.forward(batches) or (), strict=False):
+            if batch.weight:
+                outputs |= _by_feature(batch, tensors, model.stage.spec.outputs, features.lengths)
+                if features.has_labels:
+                    loss = task.loss(tensors, batch.labels, setup)
+                    total, targets = total + float(loss.total), targets + float(loss.targets)
+        if progress is not None:
+            progress(sum(len(batch.features) for batch in batches if batch.weight))
+    return outputs, (total, targets)
 
 
 def _by_feature(batch: Batch, tensors: Tensors, outputs: Sequence[Output], lengths: Any) -> dict[int, dict[str, Any]]:

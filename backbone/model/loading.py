@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from polyhead.backbone.model.architectures import ARCHITECTURES, family_of
 from polyhead.registry import BackboneError, Family, HeadSpec, Registry, available, did_you_mean
@@ -154,7 +155,12 @@ def _readable_errors(reference: str, path: str, registry: Registry | None) -> It
     """Turn what ``transformers`` raises for a wrong name or broken folder into one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise BackboneError(
+                f"backbone '{reference}' needs Python code that lies beside its weights, which does not run by itself: "
+                "read it, and if you trust it say backbone.trust_remote_code=true"
+            ) from error
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         if Path(path).is_dir():
             raise BackboneError(f"backbone '{reference}' cannot be read from {path}: {first_line}") from error

@@ -108,10 +108,14 @@ class Stage(nn.Module):
 class _PassThrough(nn.Module):
     """Stand in for the embeddings of a later stage: the states come ready."""
 
-    def forward(self, *_: Any, inputs_embeds: torch.Tensor | None = None, **__: Any) -> torch.Tensor:
-        """Return the states as they came."""
-        assert inputs_embeds is not None
-        return inputs_embeds
+    def forward(self, *arguments: Any, **named: Any) -> torch.Tensor:
+        """Return the states as they came: the one float tensor, wherever the architecture's trunk puts it."""
+        (states_BTD,) = (
+            value
+            for value in (*arguments, *named.values())
+            if isinstance(value, torch.Tensor) and value.is_floating_point()
+        )
+        return states_BTD
 
 
 def plan_cuts(block_count: int, stages: int) -> list[Cut]:

@@ -115,7 +115,8 @@ def join_world(*, use_deepspeed: bool) -> World:
     """
     launched = launched_world()
     rank, size, local_rank = launched or (0, 1, 0)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", size))))
+    if "OMP_NUM_THREADS" not in os.environ:  # what the user or the launcher said holds
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", size))))
     keep_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)

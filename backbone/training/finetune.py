@@ -85,6 +85,7 @@ def finetune(
     require_training_data(config)
     ds_config = deepspeed_config(config)
     _refuse_missing_log(config.training)
+    _refuse_fp16_without_gpu(config.training)
     folder = RunFolder(config.output)
     world = join_world(use_deepspeed=True)
     try:
@@ -107,10 +108,12 @@ class _Run:
     def go(self, ds_config: dict[str, Any], *, resume: bool, overwrite: bool) -> RunResult:
         layout = parse_layout(self.config.layout)
         spread_of(layout, self.world)
-        self._together(lambda: self.folder.open(resume=resume, overwrite=overwrite))
+        self._together(lambda: self.folder.check(resume=resume, overwrite=overwrite))
         checkpoint = latest_checkpoint(self.folder.checkpoints) if resume else None
         prepared = prepare_run(self.config, self.registry, self.world, self.say)
         engine, progress = self._start_engine(prepared, ds_config, checkpoint)
+        # Only now: a mistake in the data or settings leaves no folder, and no old run deleted.
+        self._together(lambda: self.folder.open(resume=resume, overwrite=overwrite))
         if self.world.is_main:
             self.folder.config.write_text(dump_config(self.config), encoding="utf-8")
         with _asked_to_stop() as signals, self._observers():
@@ -330,6 +333,11 @@ def _refuse_missing_log(training: TrainingConfig) -> None:
                 "training.log_to: tensorboard is not installed: pip install 'polyhead[tensorboard]', "
                 "or say training.log_to=csv"
             ) from None
+
+
+def _refuse_fp16_without_gpu(training: TrainingConfig) -> None:
+    if training.precision == "fp16" and not torch.cuda.is_available():
+        raise RunError("training.precision: fp16 needs a CUDA GPU, and there is none here: say fp32, or bf16")
 
 
 def _speaker(console: Any) -> Say:

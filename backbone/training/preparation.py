@@ -13,6 +13,7 @@ import torch
 from polyhead.backbone.data.batching import Collator
 from polyhead.backbone.data.examples import read_examples
 from polyhead.backbone.data.features import encode_examples
+from polyhead.backbone.evaluation.scoring import LOSS, score, value_of
 from polyhead.backbone.model.loading import Backbone, find_backbone, load_with_head
 from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.options import build_options
@@ -74,6 +75,8 @@ def prepare_run(config: RunConfig, registry: Registry, world: World, say: Say) -
     if config.data.validation:
         found = _read(config, registry, task, options, "validation", setup)
         validation, validation_skipped = found.examples, len(found.skipped)
+    if validation:
+        _refuse_unknown_metric(config, registry, task, setup, validation)
     settings = encode_settings(backbone, setup, config.data.max_length, config.data.stride)
     encode = _Encoder(task, settings, world, cache=config.data.cache)
     train_split = encode(train, skipped)
@@ -93,6 +96,15 @@ def prepare_run(config: RunConfig, registry: Registry, world: World, say: Say) -
         validation_split,
         _fingerprint(config, setup, train),
     )
+
+
+def _refuse_unknown_metric(
+    config: RunConfig, registry: Registry, task: Task[Any, Any], setup: TaskSetup, examples: Sequence[Example]
+) -> None:
+    """Find out now, not after the first epoch, whether the metrics give the value that is to choose the best model."""
+    if config.training.metric is not None:
+        values, _, _ = score(task, registry.metrics(task.name), task.baseline(examples, setup), examples, setup)
+        value_of({**values, LOSS: 0.0}, config.training.metric)
 
 
 def _tell(train: Split, validation: Split | None, say: Say, *, held_out: bool) -> None:

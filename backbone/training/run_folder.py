@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,8 +60,8 @@ class RunFolder:
         """Whether a run was started here."""
         return self.config.is_file()
 
-    def open(self, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder ready for a run.
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Refuse a folder that is not free for this run; nothing is changed.
 
         Raises:
             RunError: There is a run already and neither ``resume`` nor ``overwrite`` says what to do with it, or there
@@ -71,6 +72,11 @@ class RunFolder:
             if not self.is_run():
                 raise RunError(f"{self.root} holds no run to resume")
             return
+        existing = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not existing.is_dir():
+            raise RunError(f"{existing} is a file: choose a folder with output=FOLDER")
+        if not os.access(existing, os.W_OK):
+            raise RunError(f"{existing} cannot be written: choose another folder with output=FOLDER")
         if self.root.exists() and any(self.root.iterdir()):
             if not self.is_run():
                 raise RunError(f"{self.root} exists and is no run folder: choose another one with output=FOLDER")
@@ -79,6 +85,11 @@ class RunFolder:
                     f"{self.root} holds a run already: --resume goes on with it, --overwrite starts anew, "
                     "output=FOLDER leaves it alone"
                 )
+
+    def open(self, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ready for a run; raises as `check` does."""
+        self.check(resume=resume, overwrite=overwrite)
+        if not resume and self.is_run():
             shutil.rmtree(self.root)
         self.root.mkdir(parents=True, exist_ok=True)
 

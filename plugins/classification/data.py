@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from polyhead.registry import EncodeSettings, Feature, Row, TaskSetup, TextExample
 from polyhead.registry.toolkit.labels import (
@@ -13,6 +14,7 @@ from polyhead.registry.toolkit.labels import (
     label_of,
     labels_of,
     learn_labels,
+    majority_labels,
     text_of,
 )
 from polyhead.registry.toolkit.text_encoding import encode_texts
@@ -26,8 +28,13 @@ class ClassificationOptions:
     """A text may bear none, one or several labels."""
     threshold: float = 0.5
     """Multi-label only: the probability from which a label is given."""
-    class_weights: str | Mapping[str, float] | None = None
+    class_weights: Literal["balanced"] | Mapping[str, float] | None = None
     """``balanced``, or a weight for each label (multi-label: of its positive targets); none: all count the same."""
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that no probability, or every one, reaches."""
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold must lie between 0 and 1, not {self.threshold}")
 
 
 def to_example(row: Row, row_id: str, options: ClassificationOptions) -> TextExample:
@@ -42,10 +49,7 @@ def to_example(row: Row, row_id: str, options: ClassificationOptions) -> TextExa
 def prepare(examples: Sequence[TextExample], options: ClassificationOptions) -> TaskSetup:
     """Learn the label set, the majority answer and the class weights from the training examples."""
     labels, counts = learn_labels(examples, least=1 if options.multi_label else 2), label_counts(examples)
-    if options.multi_label:
-        majority = [label for label in labels if 2 * counts[label] > len(examples)]
-    else:
-        majority = [max(labels, key=counts.__getitem__)]
+    majority = majority_labels(counts, len(examples), multi_label=options.multi_label)
     facts: dict[str, object] = {"majority_labels": majority}
     if options.class_weights is not None:
         facts["class_weights"] = class_weights(options.class_weights, labels, counts)
@@ -63,11 +67,14 @@ def check_example(example: TextExample, setup: TaskSetup) -> None:
 
 
 def encode(examples: Sequence[TextExample], settings: EncodeSettings) -> list[Feature]:
-    """Tokenise; a text longer than a window gives several features with the same labels."""
+    """Tokenise; a text longer than a window gives several features with the same labels.
+
+    A label that the model does not know is none: `check_example` refuses it wherever labels count.
+    """
     index = {label: position for position, label in enumerate(settings.setup.labels)}
 
     def one(example: TextExample) -> Mapping[str, float | Sequence[float]]:
-        return {"labels": index[example.labels[0]]} if example.labels else {}
+        return {"labels": index[label] for label in (example.labels or ())[:1] if label in index}
 
     def several(example: TextExample) -> Mapping[str, float | Sequence[float]]:
         if example.labels is None:

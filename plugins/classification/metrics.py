@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from polyhead.registry import Scores, TaskSetup, TextExample
 from polyhead.registry.toolkit.label_predictions import LabelPrediction, LabelSetPrediction
-from polyhead.registry.toolkit.labels import label_counts
+from polyhead.registry.toolkit.labels import label_counts, majority_labels
 
 Answer = LabelPrediction | LabelSetPrediction
 
@@ -33,7 +33,7 @@ def baseline(examples: Sequence[TextExample], setup: TaskSetup) -> list[Answer]:
     """Answer the majority class of the training data to everything; multi-label: the labels of more than half."""
     majority = setup.facts.get("majority_labels")
     if majority is None:  # a model that others fine-tuned: the training data is not known
-        majority = [label_counts(examples).most_common(1)[0][0]]
+        majority = majority_labels(label_counts(examples), len(examples), multi_label=setup.options.multi_label)
     if setup.options.multi_label:
         return [LabelSetPrediction(example.id, tuple(majority), {}) for example in examples]
     return [LabelPrediction(example.id, majority[0], 1.0, {majority[0]: 1.0}) for example in examples]

@@ -175,17 +175,17 @@ def _occurring(
 
 
 def _averages(references: Any, predictions: Any, occurring: Sequence[int]) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for average in ("micro", "macro", "weighted"):
-        precision, recall, f1, _ = precision_recall_fscore_support(
+    by_average = {
+        average: precision_recall_fscore_support(
             references, predictions, labels=occurring, average=average, zero_division=0
         )
-        values |= {
-            f"precision_{average}": float(precision),
-            f"recall_{average}": float(recall),
-            f"f1_{average}": float(f1),
-        }
-    return values
+        for average in ("macro", "micro", "weighted")
+    }
+    return {
+        f"{name}_{average}": float(scores[position])
+        for position, name in ((2, "f1"), (0, "precision"), (1, "recall"))
+        for average, scores in by_average.items()
+    }
 
 
 def _table_by_label(references: Any, predictions: Any, occurring: Sequence[int], labels: Sequence[str]) -> Table:

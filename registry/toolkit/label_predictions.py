@@ -43,7 +43,7 @@ def labels_above(example_id: str, windows: Sequence[Window], setup: TaskSetup, t
     import numpy as np  # heavy: kept out of plugin discovery
 
     logits_L = np.mean([window.outputs["logits"] for window in windows], axis=0, dtype=np.float64)
-    scores = _by_label(setup, 1.0 / (1.0 + np.exp(-logits_L)))
+    scores = _by_label(setup, np.exp(-np.logaddexp(0.0, -logits_L)))
     return LabelSetPrediction(example_id, tuple(name for name, p in scores.items() if p >= threshold), scores)
 
 

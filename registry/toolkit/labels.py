@@ -106,6 +106,13 @@ def label_counts(examples: Iterable[TextExample]) -> Counter[str]:
     return Counter(label for example in examples for label in example.labels or ())
 
 
+def majority_labels(counts: Mapping[str, int], example_count: int, *, multi_label: bool) -> list[str]:
+    """Return the most frequent label, the first in sorted order among equals; multi-label: those of more than half."""
+    if multi_label:
+        return [label for label in sorted(counts) if 2 * counts[label] > example_count]
+    return [max(sorted(counts), key=counts.__getitem__)]
+
+
 def class_weights(wanted: str | Mapping[str, float], labels: Sequence[str], counts: Mapping[str, int]) -> list[float]:
     """Return one weight per label.
 

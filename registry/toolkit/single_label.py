@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from polyhead.registry.contracts import (
     Column,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class SingleLabelOptions:
     """Settings of a task of one label per text."""
 
-    class_weights: str | Mapping[str, float] | None = None
+    class_weights: Literal["balanced"] | Mapping[str, float] | None = None
     """``balanced``, or a weight for each label; none: every example counts the same."""
 
 
@@ -92,11 +92,16 @@ def check_example(example: TextExample, setup: TaskSetup) -> None:
 
 
 def encode(examples: Sequence[TextExample], settings: EncodeSettings) -> list[Feature]:
-    """Tokenise; a text longer than a window gives several features with the same label."""
+    """Tokenise; a text longer than a window gives several features with the same label.
+
+    A label that the model does not know is none: `check_example` refuses it wherever labels count.
+    """
     index = {label: position for position, label in enumerate(settings.setup.labels)}
-    return encode_texts(
-        examples, settings, lambda example: {"labels": index[example.labels[0]]} if example.labels else {}
-    )
+
+    def labels_of(example: TextExample) -> Mapping[str, float | Sequence[float]]:
+        return {"labels": index[label] for label in (example.labels or ())[:1] if label in index}
+
+    return encode_texts(examples, settings, labels_of)
 
 
 def default_head(setup: TaskSetup) -> HeadSpec:

@@ -1,0 +1,183 @@
+"""Batches: every feature once, the same everywhere, within the budget; and what collating them gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from polyhead.backbone.data.batching import (
+    BUCKET_BATCHES,
+    IGNORED_LABEL,
+    Collator,
+    Group,
+    group_by_length,
+    plan_epoch,
+    split_batch,
+)
+from polyhead.backbone.data.features import FeatureSet, Ragged
+from polyhead.registry import LabelField
+
+lengths_of_a_batch = some.lists(some.integers(1, 60), min_size=1, max_size=40).map(np.array)
+budgets = some.integers(1, 200)
+
+
+def padded(group: Group, lengths: np.ndarray) -> int:
+    return len(group) * int(max(lengths[list(group)])) if group else 0
+
+
+def flat(parts: list[list[Group]]) -> list[int]:
+    return sorted(position for part in parts for group in part for position in group)
+
+
+# ── an epoch ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(some.lists(some.integers(1, 500), max_size=700).map(np.array), some.integers(1, 9), some.integers(0, 2**32 - 1))
+@settings(max_examples=50)
+def test_an_epoch_holds_every_feature_once(lengths, batch_size, seed):
+    plan = plan_epoch(lengths, batch_size, seed=seed, epoch=3)
+    assert sorted(position for batch in plan for position in batch) == list(range(len(lengths)))
+    assert len(plan) == -(-len(lengths) // batch_size)
+    assert sorted((len(batch) for batch in plan), reverse=True)[:-1] == [batch_size] * (len(plan) - 1)
+    assert plan == plan_epoch(lengths, batch_size, seed=seed, epoch=3)
+
+
+def test_epochs_and_seeds_differ():
+    lengths = np.arange(1, 101)
+    plans = [plan_epoch(lengths, 10, seed=seed, epoch=epoch) for seed, epoch in ((1, 0), (1, 1), (2, 0), (2, 1))]
+    assert len({tuple(plan) for plan in plans}) == 4
+
+
+def test_within_a_bucket_batches_are_of_like_length():
+    lengths = np.random.default_rng(0).integers(1, 400, size=2 * 8 * BUCKET_BATCHES)
+    wasted = sum(padded(batch, lengths) for batch in plan_epoch(lengths, 8, seed=0, epoch=0)) / lengths.sum() - 1
+    unsorted = sum(padded(tuple(range(at, at + 8)), lengths) for at in range(0, len(lengths), 8)) / lengths.sum() - 1
+    assert wasted < 0.02
+    assert unsorted > 0.5
+
+
+# ── a global batch ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(lengths_of_a_batch, some.integers(1, 5), budgets)
+@settings(max_examples=200)
+def test_a_batch_goes_to_the_ranks_whole_and_evenly(lengths, ranks, budget):
+    parts = split_batch(range(len(lengths)), lengths, ranks=ranks, max_tokens=budget)
+    assert len(parts) == ranks
+    assert len({len(part) for part in parts}) == 1, "every rank has the same number of micro-batches"
+    assert len(parts[0]) == max(1, -(-len(group_by_length(range(len(lengths)), lengths, budget)) // ranks))
+    assert flat(parts) == list(range(len(lengths)))
+    groups = [group for part in parts for group in part]
+    assert all(padded(group, lengths) <= budget or len(group) == 1 for group in groups)
+    if () in groups:
+        assert all(len(group) <= 1 for group in groups), "a stand-in only where there is no feature left to share out"
+        assert groups.count(()) < ranks
+
+
+@given(lengths_of_a_batch, some.integers(1, 4), budgets, some.randoms(use_true_random=False))
+@settings(max_examples=50)
+def test_a_batch_is_split_alike_in_whatever_order_it_comes(lengths, ranks, budget, draw):
+    shuffled = list(range(len(lengths)))
+    draw.shuffle(shuffled)
+    expected = split_batch(range(len(lengths)), lengths, ranks=ranks, max_tokens=budget)
+    assert split_batch(shuffled, lengths, ranks=ranks, max_tokens=budget) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_get_about_the_same_work(ranks, seed):
+    lengths = np.random.default_rng(seed).integers(5, 120, size=64)
+    parts = split_batch(range(64), lengths, ranks=ranks, max_tokens=512)
+    work = [sum(padded(group, lengths) for group in part) for part in parts]
+    assert max(work) / min(work) < 1.1
+
+
+def test_fewer_features_than_ranks_leave_stand_ins():
+    assert split_batch([7], np.full(8, 3), ranks=3, max_tokens=100) == [[(7,)], [()], [()]]
+
+
+def test_a_lonely_batch_is_halved_for_two_ranks():
+    assert split_batch(range(4), np.array([8, 8, 8, 8]), ranks=2, max_tokens=100) == [[(0, 1)], [(2, 3)]]
+
+
+@given(lengths_of_a_batch, budgets)
+def test_groups_are_sorted_and_within_the_budget(lengths, budget):
+    groups = group_by_length(range(len(lengths)), lengths, budget)
+    ordered = [position for group in groups for position in group]
+    assert ordered == sorted(range(len(lengths)), key=lambda position: (-lengths[position], position))
+    assert all(padded(group, lengths) <= budget or len(group) == 1 for group in groups)
+
+
+# ── collating ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def feature_set(rows: list[list[int]], labels: dict[str, Ragged] | None = None) -> FeatureSet:
+    return FeatureSet(
+        np.arange(len(rows)),
+        {  # in the order in which a file gives them back, not the model's
+            "attention_mask": Ragged.of([[1] * len(row) for row in rows], np.int32),
+            "input_ids": Ragged.of(rows, np.int32),
+        },
+        labels or {},
+        Ragged.of([[] for _ in rows], np.int32),
+    )
+
+
+ROWS = [[5, 6, 7], [8], [9, 10]]
+
+
+def test_inputs_are_padded_on_the_right_in_the_models_order():
+    collator = Collator(feature_set(ROWS), ("input_ids", "attention_mask"), {"input_ids": 99}, ())
+    batch = collator.collate((1, 0), with_labels=False)
+    assert [tensor.dtype for tensor in batch.inputs] == [torch.int64, torch.int64]
+    assert [tensor.tolist() for tensor in batch.inputs] == [[[8, 99, 99], [5, 6, 7]], [[1, 0, 0], [1, 1, 1]]]
+    assert (batch.features, batch.labels, batch.tokens, batch.weight) == ((1, 0), (), 4, 1.0)
+
+
+def test_a_batch_is_no_wider_than_its_longest_feature():
+    collator = Collator(feature_set(ROWS), ("input_ids",), {}, ())
+    assert collator.collate((1, 2), with_labels=False).inputs[0].tolist() == [[8, 0], [9, 10]]
+
+
+def test_a_stand_in_counts_no_tokens():
+    batch = Collator(feature_set(ROWS), ("input_ids",), {}, ()).collate((0,), with_labels=False, weight=0.0)
+    assert (batch.tokens, batch.weight) == (0, 0.0)
+
+
+def test_labels_of_each_shape():
+    labels = {
+        "tags": Ragged.of([[1, 2, 3], [4], [5, 6]], np.int64),
+        "label": Ragged.of([[2], [0], [1]], np.int64),
+        "score": Ragged.of([[0.5], [0.25], [1.0]], np.float32),
+        "set": Ragged.of([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]], np.float32),
+    }
+    fields = (
+        LabelField("label"),
+        LabelField("set", "float", "vector"),
+        LabelField("tags", "int", "tokens"),
+        LabelField("score", "float"),
+    )
+    batch = Collator(feature_set(ROWS, labels), ("input_ids",), {}, fields).collate((2, 0), with_labels=True)
+    assert [tensor.tolist() for tensor in batch.labels] == [
+        [1, 2],
+        [[1.0, 1.0], [1.0, 0.0]],
+        [[5, 6, IGNORED_LABEL], [1, 2, 3]],
+        [1.0, 0.5],
+    ]
+    assert [tensor.dtype for tensor in batch.labels] == [torch.int64, torch.float32, torch.int64, torch.float32]
+
+
+def test_a_batch_moves_whole():
+    batch = Collator(feature_set(ROWS), ("input_ids",), {}, ()).collate((0, 2), with_labels=False)
+    moved = batch.to(torch.device("meta"))
+    assert [tensor.device.type for tensor in moved.inputs] == ["meta"]
+    assert (moved.features, moved.tokens, moved.weight) == (batch.features, batch.tokens, batch.weight)
+
+
+@pytest.mark.parametrize("rows", [[[1, 2], [], [3]], [[]], []])
+def test_ragged_rows_come_back(rows):
+    ragged = Ragged.of(rows, np.int32)
+    assert [ragged.row(index).tolist() for index in range(len(rows))] == rows
