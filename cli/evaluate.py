@@ -48,6 +48,8 @@ def evaluate(
     reference, config, folder = model_and_config(registry, run, model, overrides or ())
     relaunch(processes)
 
+    from rich.console import Console
+
     from polyhead.backbone.evaluation.evaluate import Request
     from polyhead.backbone.evaluation.evaluate import evaluate as score
     from polyhead.backbone.training.run_folder import RunFolder
@@ -60,7 +62,7 @@ def evaluate(
         tuple(perturb or ()),
         RunFolder(folder) if folder is not None else None,
     )
-    found = score(request, registry)
+    found = score(request, registry, Console(stderr=True))
     if found is None:
         return
     if as_json:

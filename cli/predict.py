@@ -35,9 +35,11 @@ def predict(
     reference, config, _ = model_and_config(registry, run, model, overrides or ())
     relaunch(processes)
 
+    from rich.console import Console
+
     from polyhead.backbone.inference.predict import Request
     from polyhead.backbone.inference.predict import predict as answer
 
-    outcome = answer(Request(reference, config, tuple(text or ()), source, target), registry)
+    outcome = answer(Request(reference, config, tuple(text or ()), source, target), registry, Console(stderr=True))
     for row in outcome.skipped:
         say(f"skipped: {row.message}")

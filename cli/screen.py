@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings by dotted key, as in training.learning_rate=3e-5."),
+    typer.Argument(metavar="KEY=VALUE", help="Settings by dotted key, as in training.learning_rate=3e-5."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes on this machine.")]
@@ -72,8 +72,11 @@ def model_and_config(
     if (folder / "config.yaml").is_file():
         return name, load_config(str(folder / "config.yaml"), overrides), folder
     if (folder / "polyhead.json").is_file():
-        task = json.loads((folder / "polyhead.json").read_text(encoding="utf-8"))["task"]
-        return name, load_config(task, overrides, tasks=registry.tasks()), None
+        from polyhead.backbone.checkpoint.model_folder import read_record  # torch: only where there is a model
+
+        record = read_record(folder)
+        assert record is not None
+        return name, load_config(record.task, overrides, tasks=registry.tasks()), None
     if name in registry.tasks():
         raise RunError(f"'{name}' is a task: say which model with --model, or give a run folder")
     if folder.exists():

@@ -20,7 +20,7 @@ class Layout:
     name: str
     """The canonical name: ``zero1+pipe2`` reads ``pipe2+zero1``."""
     distributed: bool
-    """Whether DeepSpeed runs it; false for ``single`` only."""
+    """Whether several processes may share it; false for ``single`` only."""
     zero_stage: int = 0
     """What ZeRO divides over the data-parallel processes: nothing (0), optimizer state (1), gradients as well
     (2), weights as well (3)."""

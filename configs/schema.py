@@ -133,7 +133,8 @@ class TrainingConfig(Section):
     learning_rate: Positive = 5e-5
     """Highest learning rate, reached after the warm-up."""
     batch_size: Count = 32
-    """Examples in one optimizer step, over all processes together; how they are split changes no result."""
+    """Windows in one optimizer step, over all processes together (a text that fits is one window); how they are split
+    changes no result."""
     weight_decay: NotNegative = 0.01
     """AdamW's weight decay; biases and norms are left out."""
     betas: tuple[Share, Share] = (0.9, 0.999)

@@ -19,7 +19,7 @@ from polyhead.backbone.model.loading import HEAD_FILE
 from polyhead.backbone.model.stages import HEAD_PREFIX
 from polyhead.backbone.parallel.engine import Engine
 from polyhead.backbone.parallel.processes import World
-from polyhead.registry import TaskSetup
+from polyhead.registry import BackboneError, TaskSetup
 
 TASK_FILE = "polyhead.json"
 INDEX_FILE = "model.safetensors.index.json"
@@ -68,12 +68,22 @@ def record_of(task: str, head: str, setup: TaskSetup, *, max_length: int, stride
 
 
 def read_record(folder: Path) -> TaskRecord | None:
-    """Return what a model folder says of its task, or None where polyhead did not write it."""
+    """Return what a model folder says of its task, or None where polyhead did not write it.
+
+    Raises:
+        BackboneError: The file is damaged.
+
+    """
     path = folder / TASK_FILE
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return TaskRecord(**{**found, "labels": tuple(found["labels"])})
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return TaskRecord(**{**found, "labels": tuple(found["labels"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackboneError(
+            f"{path} is damaged ({type(error).__name__}: {error}); it was written by finetune"
+        ) from None
 
 
 def _write_weights(draft: Path, weights: State, stage: int, stages: int) -> list[str]:

@@ -114,16 +114,14 @@ class ExampleReader(Generic[E_]):
             if columns is None:  # the first readable row tells which columns the file has
                 columns = self._columns_of_file(path, source.row)
             # ids made of file and line cannot clash inside one file: a long one needs no memory of them
-            remember = seen if several or ID in columns.names else None
+            remember = seen if several or columns.has_ids else None
             yield self._example(path, source, columns, prefix, remember)
 
     def _columns_of_file(self, path: Path, found: Collection[str]) -> _FileColumns:
         names, missing = {}, {}
         for column in (*self.task.columns, Column(ID, "", required="never")):
-            name = self.columns.get(column.name, column.name)
-            if name in found:
-                names[column.name] = name
-            elif self._must_exist(column):
+            name = names[column.name] = self.columns.get(column.name, column.name)
+            if name not in found and self._must_exist(column):
                 missing[column.name] = name
         if missing:
             raise _missing_columns(path, missing, found)
@@ -131,7 +129,7 @@ class ExampleReader(Generic[E_]):
         own = {ID, *(column.name for column in self.task.columns)}
         return _FileColumns(
             names=names,
-            required=(*required, *({ID} & names.keys())),
+            required=(*required, ID) if names[ID] in found else tuple(required),
             taken=frozenset(own.union(names.values())),
         )
 
@@ -156,7 +154,7 @@ class ExampleReader(Generic[E_]):
         problem = columns.missing_value(row, source.row)
         if problem is not None:
             return SkippedRow(path, source.line, problem, "missing value")
-        id_ = str(row.get(ID, f"{prefix}:{source.line}"))
+        id_ = str(row[ID]) if columns.has_ids else f"{prefix}:{source.line}"
         if seen is not None:
             if id_ in seen:
                 problem = _duplicate_id(id_, path, seen[id_], columns.names.get(ID, ID))
@@ -178,11 +176,16 @@ class _FileColumns:
     """How the columns of one file answer to those of the task."""
 
     names: Mapping[str, str]
-    """The name in the file of each column of the task that the file has."""
+    """The name in the file of each column of the task; an optional one may first appear in a later row."""
     required: tuple[str, ...]
     """The task's columns, and ``id`` where the file has it, that no row may lack."""
     taken: frozenset[str]
     """Names that mean a column of the task, here or in the file; all others are passed on as they are."""
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the rows bear ids of their own."""
+        return ID in self.required
 
     def renamed(self, row: Row) -> Row:
         """Return the row under the task's names, without the missing values of its columns."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from polyhead.backbone.data.examples import read_examples
 from polyhead.backbone.evaluation.report import replace_section
 from polyhead.backbone.evaluation.scoring import Evaluation, evaluate_predictions, score
@@ -38,7 +40,7 @@ class Request:
     """The run folder to write the scores of its own splits into."""
 
 
-def evaluate(request: Request, registry: Registry) -> Evaluation | None:
+def evaluate(request: Request, registry: Registry, console: Console | None = None) -> Evaluation | None:
     """Return the scores on rank 0, None on other ranks.
 
     Raises:
@@ -52,7 +54,7 @@ def evaluate(request: Request, registry: Registry) -> Evaluation | None:
     split = _split_of(request)
     world = join_world(use_deepspeed=False)
     try:
-        session = open_session(request.model, request.config, registry, world)
+        session = open_session(request.model, request.config, registry, world, console if world.is_main else None)
         examples, skipped = _read(request, session, split)
         found = session.run(examples, cache=request.config.data.cache)
         perturbed = {

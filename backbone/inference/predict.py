@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from rich.console import Console
+
 from polyhead.backbone.data.examples import RowSource, SkippedRow, iterate_examples
 from polyhead.backbone.inference.session import Session, open_session
 from polyhead.backbone.parallel.processes import World, join_world, leave_world
@@ -41,7 +43,7 @@ class Outcome:
     skipped: tuple[SkippedRow, ...]
 
 
-def predict(request: Request, registry: Registry) -> Outcome:
+def predict(request: Request, registry: Registry, console: Console | None = None) -> Outcome:
     """Write a prediction for every row, in order; rank 0 writes.
 
     Raises:
@@ -51,7 +53,7 @@ def predict(request: Request, registry: Registry) -> Outcome:
     _check_target(request.target)
     world = join_world(use_deepspeed=False)
     try:
-        session = open_session(request.model, request.config, registry, world)
+        session = open_session(request.model, request.config, registry, world, console if world.is_main else None)
         skipped: list[SkippedRow] = []
         examples = _examples(request, session, world, skipped)
         count = 0

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from polyhead.backbone.checkpoint.model_folder import read_record
+from polyhead.backbone.inference.progress import counting
 from polyhead.backbone.inference.running import Inference, LoadedModel, run_inference
 from polyhead.backbone.model.loading import find_backbone, load_with_head
 from polyhead.backbone.model.stages import Stage
@@ -33,13 +35,24 @@ class Session:
     world: World
     max_tokens: int
     registry: Registry
+    console: Console | None = None
+    """Where progress is shown; None: nowhere."""
 
     def run(self, examples: Sequence[Example], *, cache: bool = False) -> Inference:
         """Return predictions (and the loss, where the examples bear labels) for some examples, in order."""
         collator = collator_for(self.task, self.settings, examples, cache=cache)
-        return run_inference(
-            self.model, self.task, self.setup, collator, examples, self.world, max_tokens=self.max_tokens
-        )
+        share = -(-len(collator.features) // self.world.size)
+        with counting(self.console, "inference", share) as progress:
+            return run_inference(
+                self.model,
+                self.task,
+                self.setup,
+                collator,
+                examples,
+                self.world,
+                max_tokens=self.max_tokens,
+                progress=progress,
+            )
 
     def predict(self, examples: Iterable[Example]) -> Iterator[Any]:
         """Yield a prediction for each example, in order, a few thousand at a time."""
@@ -53,7 +66,9 @@ class Session:
             yield from self.run(chunk).predictions
 
 
-def open_session(reference: str, config: RunConfig, registry: Registry, world: World) -> Session:
+def open_session(
+    reference: str, config: RunConfig, registry: Registry, world: World, console: Console | None = None
+) -> Session:
     """Return a session for a model.
 
     Args:
@@ -61,6 +76,7 @@ def open_session(reference: str, config: RunConfig, registry: Registry, world: W
         config: Says the task (where the model folder does not), its options, and how much fits in a batch.
         registry: What plugins bring.
         world: This process and its peers.
+        console: Where rank 0 shows progress; None: nowhere.
 
     Raises:
         PolyheadError: The model cannot be read, or bears no head for the task.
@@ -89,7 +105,7 @@ def open_session(reference: str, config: RunConfig, registry: Registry, world: W
     model, head = load_with_head(backbone, spec, dropout=None)
     settings = encode_settings(backbone, setup, max_length, stride)
     stage = Stage(model, head, spec, input_names(backbone.tokenizer))
-    return Session(task, setup, settings, LoadedModel(stage, world), world, config.data.max_tokens, registry)
+    return Session(task, setup, settings, LoadedModel(stage, world), world, config.data.max_tokens, registry, console)
 
 
 def _labels_of(reference: str, config: Any) -> tuple[str, ...]:

@@ -145,10 +145,12 @@ class DataParallelEngine:
             engine.backward(summed * (self.spread.data_size / target_count))  # DeepSpeed averages over ranks
             total += summed.detach()
         _set_learning_rate(engine.optimizer, learning_rate)
+        norm = _plain_gradient_norm(engine)  # clipping changes it, so before the step
         engine.step()
         if self.spread.data_size > 1:
             torch.distributed.all_reduce(total)
-        return StepOutcome(float(total) / target_count, _as_number(engine.get_global_grad_norm()))
+        norm = _as_number(engine.get_global_grad_norm()) if norm is None else norm
+        return StepOutcome(float(total) / target_count, norm)
 
     def forward(self, batches: Sequence[Batch]) -> list[Tensors] | None:
         """Run the model over the batches; every rank must bring the same number of them (ZeRO-3 gathers weights)."""
@@ -241,6 +243,14 @@ def stdout_to_stderr() -> Iterator[None]:
     """Send what DeepSpeed prints to the error stream: our standard output is for results."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def _plain_gradient_norm(engine: Any) -> float | None:
+    """Return the norm of all gradients where nothing is sharded: DeepSpeed computes it only for ZeRO."""
+    if not isinstance(engine.optimizer, torch.optim.Optimizer):
+        return None
+    gradients = [parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients))
 
 
 def _set_learning_rate(optimizer: Any, learning_rate: float) -> None:

@@ -22,6 +22,8 @@ from polyhead.configs.schema import RunConfig
 from polyhead.registry import EncodeSettings, Example, Registry, RowError, RunError, Task, TaskSetup
 
 Say = Callable[[str], None]
+TELL_EVERY = 50_000
+"""Examples after which a long encoding says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def prepare_run(config: RunConfig, registry: Registry, world: World, say: Say) -
     if validation:
         _refuse_unknown_metric(config, registry, task, setup, validation)
     settings = encode_settings(backbone, setup, config.data.max_length, config.data.stride)
-    encode = _Encoder(task, settings, world, cache=config.data.cache)
+    encode = _Encoder(task, settings, world, say, cache=config.data.cache)
     train_split = encode(train, skipped)
     validation_split = encode(validation, validation_skipped) if validation else None
     _tell(train_split, validation_split, say, held_out=not config.data.validation)
@@ -180,11 +182,16 @@ def encode_settings(backbone: Backbone, setup: TaskSetup, max_length: int | None
 
 
 def collator_for(
-    task: Task[Any, Any], settings: EncodeSettings, examples: Sequence[Example], *, cache: bool
+    task: Task[Any, Any],
+    settings: EncodeSettings,
+    examples: Sequence[Example],
+    *,
+    cache: bool,
+    progress: Callable[[int], None] | None = None,
 ) -> Collator:
-    """Return the features of some examples, ready to be batched."""
+    """Return the features of some examples, ready to be batched; ``progress`` is told how many more are encoded."""
     tokenizer = settings.tokenizer
-    features = encode_examples(task, examples, settings, cache=cache)
+    features = encode_examples(task, examples, settings, cache=cache, progress=progress)
     pads = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
     return Collator(features, input_names(tokenizer), pads, task.label_fields(settings.setup))
 
@@ -197,16 +204,26 @@ def input_names(tokenizer: Any) -> tuple[str, ...]:
 class _Encoder:
     """Encode splits; with a cache, one process does the work and the others read what it wrote."""
 
-    def __init__(self, task: Task[Any, Any], settings: EncodeSettings, world: World, *, cache: bool) -> None:
-        self._task, self._settings, self._world, self._cache = task, settings, world, cache
+    def __init__(self, task: Task[Any, Any], settings: EncodeSettings, world: World, say: Say, *, cache: bool) -> None:
+        self._task, self._settings, self._world, self._say, self._cache = task, settings, world, say, cache
 
     def __call__(self, examples: Sequence[Example], skipped: int) -> Split:
         if not self._cache or self._world.is_main:
-            collator = collator_for(self._task, self._settings, examples, cache=self._cache)
+            collator = self._collator(examples)
         self._world.barrier()
         if self._cache and not self._world.is_main:
-            collator = collator_for(self._task, self._settings, examples, cache=True)
+            collator = self._collator(examples)
         return Split(tuple(examples), collator, skipped)
+
+    def _collator(self, examples: Sequence[Example]) -> Collator:
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            if done // TELL_EVERY < (done := done + more) // TELL_EVERY:
+                self._say(f"encoded {done:,} of {len(examples):,} examples")
+
+        return collator_for(self._task, self._settings, examples, cache=self._cache, progress=count)
 
 
 def _fingerprint(config: RunConfig, setup: TaskSetup, train: Sequence[Example]) -> dict[str, Any]:

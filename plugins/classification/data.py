@@ -74,7 +74,8 @@ def encode(examples: Sequence[TextExample], settings: EncodeSettings) -> list[Fe
     index = {label: position for position, label in enumerate(settings.setup.labels)}
 
     def one(example: TextExample) -> Mapping[str, float | Sequence[float]]:
-        return {"labels": index[label] for label in (example.labels or ())[:1] if label in index}
+        known = [index[label] for label in example.labels or () if label in index]
+        return {"labels": known[0]} if known else {}
 
     def several(example: TextExample) -> Mapping[str, float | Sequence[float]]:
         if example.labels is None:

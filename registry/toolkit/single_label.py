@@ -99,7 +99,8 @@ def encode(examples: Sequence[TextExample], settings: EncodeSettings) -> list[Fe
     index = {label: position for position, label in enumerate(settings.setup.labels)}
 
     def labels_of(example: TextExample) -> Mapping[str, float | Sequence[float]]:
-        return {"labels": index[label] for label in (example.labels or ())[:1] if label in index}
+        known = [index[label] for label in example.labels or () if label in index]
+        return {"labels": known[0]} if known else {}
 
     return encode_texts(examples, settings, labels_of)
 

@@ -243,6 +243,12 @@ PROBLEMS: Sequence[tuple[int, str, str]] = (
 )
 
 
+def test_an_optional_column_may_first_appear_in_a_later_row(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": "x"}, {"text": "b", "label": "y", "text_pair": "对"}]
+    path = written(tmp_path / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert [example.text_pair for example in read(path).examples] == [None, "对"]
+
+
 def test_wrong_rows_are_left_out_and_told(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", BAD_ROWS)
     found = read(path, setup=SETUP, on_error="skip")
