@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,12 +18,14 @@ from polyhead.backbone.checkpoint.states import write_state, write_weights_befor
 from polyhead.backbone.checkpoint.store import Checkpoint, latest_checkpoint
 from polyhead.backbone.evaluation.report import write_report
 from polyhead.backbone.evaluation.scoring import Evaluation
-from polyhead.backbone.model.stages import Stage, Tensors
+from polyhead.backbone.model.stages import Tensors
 from polyhead.backbone.parallel.deepspeed_config import deepspeed_config
 from polyhead.backbone.parallel.engine import Engine, spread_of, start_engine
 from polyhead.backbone.parallel.processes import World, is_lost_contact, join_world, leave_world
+from polyhead.backbone.training.interrupts import asked_to_stop, signal_names
 from polyhead.backbone.training.loop import Interrupted, LoopResult, Progress, TrainingLoop
 from polyhead.backbone.training.observers import CurveLog, EventLog, ScreenProgress
+from polyhead.backbone.training.optimizer import make_optimizer
 from polyhead.backbone.training.preparation import Prepared, prepare_run
 from polyhead.backbone.training.run_folder import RunFolder
 from polyhead.configs.layouts import parse_layout
@@ -116,7 +117,7 @@ class _Run:
         self._together(lambda: self.folder.open(resume=resume, overwrite=overwrite))
         if self.world.is_main:
             self.folder.config.write_text(dump_config(self.config), encoding="utf-8")
-        with _asked_to_stop() as signals, self._observers():
+        with asked_to_stop() as signals, self._observers():
             loop = TrainingLoop(
                 self.config,
                 prepared,
@@ -190,10 +191,10 @@ class _Run:
         except Interrupted:
             status, message = (
                 "interrupted",
-                f"{_signal_names(signals)}; checkpoint at step {loop.progress.step}",
+                f"{signal_names(signals)}; checkpoint at step {loop.progress.step}",
             )
             raise Interrupted(
-                f"stopped by {_signal_names(signals)} after step {loop.progress.step}; a checkpoint was written. "
+                f"stopped by {signal_names(signals)} after step {loop.progress.step}; a checkpoint was written. "
                 f"Go on with: {self._resume_command()}",
                 signal_number=signals[0] if signals else signal.SIGTERM,
             ) from None
@@ -273,47 +274,6 @@ class _Run:
 
 
 REPORTED_VERSIONS = ("polyhead", "torch", "transformers", "deepspeed")
-
-
-def make_optimizer(stage: Stage, config: RunConfig) -> torch.optim.Optimizer:
-    """Return AdamW with weight decay on matrices only: not on biases and norms."""
-    training = config.training
-    matrices = [parameter for parameter in stage.parameters() if parameter.requires_grad and parameter.ndim > 1]
-    vectors = [parameter for parameter in stage.parameters() if parameter.requires_grad and parameter.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": training.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=training.learning_rate,
-        betas=training.betas,
-        eps=training.epsilon,
-        fused=True,
-    )
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one dies at once."""
-    received: list[int] = []
-
-    def take(number: int, _: FrameType | None) -> None:
-        if received:
-            signal.signal(number, before[number])
-            signal.raise_signal(number)
-        received.append(number)
-
-    before: dict[int, Any] = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _signal_names(numbers: Iterable[int]) -> str:
-    return ", ".join(signal.Signals(number).name for number in numbers) or "a signal to another rank"
 
 
 def _refuse_other_run(checkpoint: Checkpoint, fingerprint: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.parallel.deepspeed_config import deepspeed_config
 from polyhead.backbone.parallel.engine import Engine, start_engine
 from polyhead.backbone.parallel.processes import World, join_world, leave_world
-from polyhead.backbone.training.finetune import make_optimizer
+from polyhead.backbone.training.optimizer import make_optimizer
 from polyhead.configs.layouts import parse_layout
 from polyhead.configs.schema import RunConfig
 from polyhead.registry import HeadSpec
