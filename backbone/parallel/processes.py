@@ -141,11 +141,12 @@ def keep_freed_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tell
         library = ctypes.CDLL("libc.so.6")
+        library.mallopt(M_ARENA_MAX, 1)  # what the backward thread frees, the next forward pass can use
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         library.mallopt(M_MMAP_THRESHOLD, 2**30)
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameter numbers of ``mallopt`` in glibc's malloc.h."""
 
 
