@@ -143,7 +143,8 @@ def keep_freed_memory() -> None:
         library = ctypes.CDLL("libc.so.6")
         library.mallopt(M_ARENA_MAX, 1)  # what the backward thread frees, the next forward pass can use
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        library.mallopt(M_MMAP_THRESHOLD, 2**30)
+        if not library.mallopt(M_MMAP_THRESHOLD, 2**30):
+            library.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that older versions allow
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
