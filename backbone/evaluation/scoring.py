@@ -29,6 +29,23 @@ class Evaluation:
     perturbed: Mapping[str, Mapping[str, float]] | None = None
     """Scores under each perturbation, by its name."""
 
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Evaluation:
+        """Return what `to_json` wrote; tables are not kept there."""
+        return cls(
+            task=found["task"],
+            split=found["split"],
+            examples=found["examples"],
+            values=found["metrics"],
+            signature=found["signature"],
+            tables=(),
+            headline=found["headline"],
+            baseline_name=found["baseline"]["name"],
+            baseline=found["baseline"]["metrics"],
+            skipped=found["skipped"],
+            perturbed=found.get("perturbed"),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return what ``--json`` prints and ``metrics.json`` keeps."""
         found: dict[str, Any] = {

@@ -111,6 +111,8 @@ class _Run:
         spread_of(layout, self.world)
         self._together(lambda: self.folder.check(resume=resume, overwrite=overwrite))
         checkpoint = latest_checkpoint(self.folder.checkpoints) if resume else None
+        if resume and checkpoint is None:
+            self.say(f"{self.folder.checkpoints} holds no checkpoint yet: starting from the beginning")
         prepared = prepare_run(self.config, self.registry, self.world, self.say)
         engine, progress = self._start_engine(prepared, ds_config, checkpoint)
         # Only now: a mistake in the data or settings leaves no folder, and no old run deleted.
@@ -135,7 +137,7 @@ class _Run:
             result.step,
             result.last_loss,
             time.monotonic() - self.started,
-            result.evaluation,
+            result.evaluation or self.folder.read_evaluation("validation"),
             self.world.is_main,
         )
         if self.world.is_main:
@@ -189,15 +191,8 @@ class _Run:
         try:
             result = loop.run()
         except Interrupted:
-            status, message = (
-                "interrupted",
-                f"{signal_names(signals)}; checkpoint at step {loop.progress.step}",
-            )
-            raise Interrupted(
-                f"stopped by {signal_names(signals)} after step {loop.progress.step}; a checkpoint was written. "
-                f"Go on with: {self._resume_command()}",
-                signal_number=signals[0] if signals else signal.SIGTERM,
-            ) from None
+            status, message = "interrupted", self._interrupted_message(loop.progress.step, signals)
+            raise Interrupted(message, signal_number=signals[0] if signals else signal.SIGTERM) from None
         except RunError as error:
             message = str(error)
             raise
@@ -213,6 +208,14 @@ class _Run:
             if self.world.is_main:
                 seconds = time.monotonic() - self.started
                 self.registry.notify("polyhead_end_run", run=RunEnd(status, loop.progress.step, seconds, message))
+
+    def _interrupted_message(self, step: int, signals: list[int]) -> str:
+        if step == 0:
+            return f"stopped by {signal_names(signals)} before the first step; there is nothing to go on from"
+        return (
+            f"stopped by {signal_names(signals)} after step {step}; a checkpoint was written. "
+            f"Go on with: {self._resume_command()}"
+        )
 
     def _lost_message(self, error: BaseException) -> str:
         time.sleep(0.5)  # let the process that broke off come to its end

@@ -111,7 +111,8 @@ class TrainingLoop:
         loss = None
         while progress.step < self.total_steps:
             if self._anyone_asked_to_stop():
-                self._save_checkpoint()
+                if progress.step > 0:
+                    self._save_checkpoint()
                 raise Interrupted
             loss = self._one_step()
             last = progress.step == self.total_steps

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from polyhead.backbone.evaluation.scoring import Evaluation
 from polyhead.registry import RunError
 
 CONFIG_FILE = "config.yaml"
@@ -92,6 +93,13 @@ class RunFolder:
         if not resume and self.is_run():
             shutil.rmtree(self.root)
         self.root.mkdir(parents=True, exist_ok=True)
+
+    def read_evaluation(self, split: str) -> Evaluation | None:
+        """Return the scores of a split that were written before (without tables), or None."""
+        if not self.metrics.is_file():
+            return None
+        found = json.loads(self.metrics.read_text(encoding="utf-8")).get(split)
+        return None if found is None else Evaluation.from_json(found)
 
     def add_metrics(self, split: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Write the scores of one split beside those of the others, and return all."""

@@ -356,6 +356,36 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(
     assert all(torch.allclose(left[name], right[name], atol=1e-5) for name in left)
 
 
+class StopAtStart:
+    """Send this process a signal when the run starts."""
+
+    @hookimpl
+    def polyhead_start_run(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_before_the_first_step_leaves_a_run_that_starts_again(make: Make, registry: Registry) -> None:
+    config = make(training__max_steps=2)
+    stopper = StopAtStart()
+    with registry.observing(stopper, "stopper"), pytest.raises(Interrupted, match="before the first step") as stopped:
+        finetune(config, registry)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert list_checkpoints(config.output / "checkpoints") == []
+    assert finetune(config, registry, resume=True).steps == 2
+
+
+def test_a_resumed_run_that_gets_no_better_still_reports_the_best(
+    make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingLoop, "evaluate", scripted([{"accuracy": 0.9}, {"accuracy": 0.5}]))
+    first = finetune(make(training__max_steps=2), registry)
+    again = finetune(make(training__max_steps=3), registry, resume=True)
+    assert first.evaluation is not None
+    assert again.evaluation is not None
+    assert (first.evaluation.values, again.evaluation.values) == ({"accuracy": 0.9}, {"accuracy": 0.9})
+    assert "| accuracy | 0.9000 |" in (again.folder / "report.md").read_text(encoding="utf-8")
+
+
 def test_dropout_matters_in_that_comparison(make: Make, registry: Registry, tmp_path: Path) -> None:
     with_dropout = undisturbed(make, registry, tmp_path / "with")
     without = undisturbed(make, registry, tmp_path / "without", training__dropout=0.0)
