@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from polyhead.registry import EncodeSettings, Feature, Row, TaskSetup, TextExample
+from polyhead.registry.toolkit import single_label
 from polyhead.registry.toolkit.labels import (
-    check_labels,
     class_weights,
     label_counts,
     label_of,
@@ -17,7 +17,10 @@ from polyhead.registry.toolkit.labels import (
     majority_labels,
     text_of,
 )
+from polyhead.registry.toolkit.single_label import check_example, setup_from_labels
 from polyhead.registry.toolkit.text_encoding import encode_texts
+
+__all__ = ["ClassificationOptions", "check_example", "encode", "prepare", "setup_from_labels", "to_example"]
 
 
 @dataclass(frozen=True)
@@ -56,30 +59,17 @@ def prepare(examples: Sequence[TextExample], options: ClassificationOptions) -> 
     return TaskSetup(options, labels, facts)
 
 
-def setup_from_labels(labels: tuple[str, ...], options: ClassificationOptions) -> TaskSetup:
-    """Take over the labels of a model that others fine-tuned."""
-    return TaskSetup(options, labels)
-
-
-def check_example(example: TextExample, setup: TaskSetup) -> None:
-    """Refuse a label that the model does not know."""
-    check_labels(example, setup)
-
-
 def encode(examples: Sequence[TextExample], settings: EncodeSettings) -> list[Feature]:
     """Tokenise; a text longer than a window gives several features with the same labels.
 
     A label that the model does not know is none: `check_example` refuses it wherever labels count.
     """
-    index = {label: position for position, label in enumerate(settings.setup.labels)}
-
-    def one(example: TextExample) -> Mapping[str, float | Sequence[float]]:
-        known = [index[label] for label in example.labels or () if label in index]
-        return {"labels": known[0]} if known else {}
+    if not settings.setup.options.multi_label:
+        return single_label.encode(examples, settings)
 
     def several(example: TextExample) -> Mapping[str, float | Sequence[float]]:
         if example.labels is None:
             return {}
         return {"labels": [float(label in example.labels) for label in settings.setup.labels]}
 
-    return encode_texts(examples, settings, several if settings.setup.options.multi_label else one)
+    return encode_texts(examples, settings, several)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from polyhead.registry import HeadSpec, LabelField, LossSum, TaskSetup, TextExample, Window
+from polyhead.registry.toolkit import single_label
 from polyhead.registry.toolkit.label_predictions import (
     LabelPrediction,
     LabelSetPrediction,
     labels_above,
     likeliest_label,
 )
+from polyhead.registry.toolkit.single_label import pooled_head
+
+__all__ = ["count_targets", "decode", "default_head", "label_fields", "loss", "pooled_head"]
 
 if TYPE_CHECKING:
     import torch
@@ -19,25 +24,8 @@ if TYPE_CHECKING:
 
 def default_head(setup: TaskSetup) -> HeadSpec:
     """Score the labels with the architecture's own sequence-classification head."""
-    kind = "multi_label_classification" if setup.options.multi_label else "single_label_classification"
-    return HeadSpec(
-        size=len(setup.labels),
-        labels=setup.labels,
-        auto_class="AutoModelForSequenceClassification",
-        build=_build_pooled_head,
-        config={"problem_type": kind},
-    )
-
-
-def pooled_head(setup: TaskSetup) -> HeadSpec:
-    """Score the labels from the mean of the token states."""
-    return HeadSpec(size=len(setup.labels), labels=setup.labels, build=_build_pooled_head)
-
-
-def _build_pooled_head(config: Any, spec: HeadSpec) -> torch.nn.Module:
-    from polyhead.registry.toolkit.pooled_head import build_pooled_head  # torch: kept out of plugin discovery
-
-    return build_pooled_head(config, spec)
+    spec = single_label.default_head(setup)
+    return replace(spec, config={"problem_type": "multi_label_classification"}) if setup.options.multi_label else spec
 
 
 def label_fields(setup: TaskSetup) -> tuple[LabelField, ...]:
