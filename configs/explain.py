@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -34,6 +34,7 @@ _ALLOWED = {
     "greater_than_equal": "at least {ge}",
     "less_than": "less than {lt}",
     "too_long": "a list of {max_length}",
+    "too_short": "a list of at least {min_length}",
     "literal_error": "{expected}",
 }
 """What is allowed, by the type of pydantic's error."""
@@ -119,5 +120,6 @@ def _sections(model: type[Section] = RunConfig, key: Key = ()) -> Iterator[tuple
     """Yield each section with its key, the whole configuration first."""
     yield key, model
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from _sections(field.annotation, (*key, name))
+        for choice in (field.annotation, *get_args(field.annotation)):  # a section, or a section that may be null
+            if isinstance(choice, type) and issubclass(choice, Section):
+                yield from _sections(choice, (*key, name))

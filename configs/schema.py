@@ -49,11 +49,29 @@ def _path_or_mapping(value: object) -> object:
 FilePath = Annotated[Path, BeforeValidator(_refuse_empty, json_schema_input_type=str)]
 FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None)]
 
+Names = Annotated[
+    tuple[Name, ...], Field(min_length=1), BeforeValidator(_as_list, json_schema_input_type=str | list[str])
+]
+
 
 class Section(BaseModel):
     """One section of a configuration: frozen, and closed to keys that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class LoraSettings(Section):
+    """LoRA: the trunk is frozen, and small matrices beside its linear layers train; saved models have them merged."""
+
+    rank: Count = 8
+    """Rank of the update of each matrix: more learns more and costs more."""
+    alpha: Positive = 16
+    """The update is scaled by ``alpha / rank``."""
+    dropout: Share = 0.0
+    """Dropout on the way into the small matrices."""
+    targets: Names = ("attention",)
+    """Which linear layers of the blocks: ``attention`` (those of attention), ``all-linear``, or names of theirs, such
+    as q_proj; one, or a list."""
 
 
 class BackboneConfig(Section):
@@ -66,21 +84,34 @@ class BackboneConfig(Section):
     trust_remote_code: Switch = False
     """Whether Python code that lies beside the weights may run. It can do anything that you can: leave it off
     unless you have read that code."""
+    decoder_blocks: Count | None = None
+    """Blocks of the decoder where a task warm-starts an encoder-decoder from an encoder: taken evenly from the
+    encoder's own; null takes all of them."""
+    lora: LoraSettings | None = None
+    """Train small matrices beside the backbone's own, which stay as they are; null trains all weights."""
+    new_tokens: Literal["characters"] | None = None
+    """``characters``: those that the tokenizer does not know and that occur in the training texts become tokens, with
+    embeddings of their own (Chinese on an English BERT); null leaves the tokenizer as it is."""
+    new_tokens_min_count: Count = 2
+    """How often a character must occur in the training texts to become a token."""
 
 
 class DataConfig(Section):
     """Where rows come from and how they become batches."""
 
     train: FilePaths = ()
-    """Files or folders to train on: one, or a list."""
+    """Files or folders to train on: one, or a list. ``train.en-zh`` stands for two files of parallel texts,
+    ``train.en`` and ``train.zh``."""
     validation: FilePaths = ()
     """Files or folders that choose the best model during training."""
     test: FilePaths = ()
     """Files or folders for the final score; training never sees them."""
     columns: dict[str, Name] = {}
-    """Names of the file's columns by the task's names: ``text: review`` reads ``text`` from ``review``."""
+    """Names of the file's columns by the task's names: ``text: review`` reads ``text`` from ``review``, and
+    ``text: review.body`` from the field ``body`` of ``review``."""
     format: Name | None = None
-    """Format of the files, such as jsonl, csv, tsv or parquet; null goes by the file's suffix."""
+    """Format of the files: jsonl, json, csv, tsv, parquet, datasets, conll, squad, parallel, tmx, text, documents, or
+    one of a plugin; null goes by the file's suffix (a further ``.gz`` is unpacked)."""
     encoding: Name | None = None
     """Encoding of text files, such as utf-8 or gb18030; null detects it."""
     on_error: Literal["stop", "skip"] = "stop"
@@ -133,8 +164,8 @@ class TrainingConfig(Section):
     learning_rate: Positive = 5e-5
     """Highest learning rate, reached after the warm-up."""
     batch_size: Count = 32
-    """Windows in one optimizer step, over all processes together (a text that fits is one window); how they are split
-    changes no result."""
+    """Windows in one optimizer step, over all processes together (a text that fits is one window); for tasks whose
+    loss compares examples (similarity), examples. How they are split changes no result."""
     weight_decay: NotNegative = 0.01
     """AdamW's weight decay; biases and norms are left out."""
     betas: tuple[Share, Share] = (0.9, 0.999)
@@ -159,6 +190,9 @@ class TrainingConfig(Section):
     """Evaluations in a row without improvement after which training stops; null never stops early."""
     metric: Name | None = None
     """Validation score that decides which model is best, such as ``f1_macro``; null: the task's headline."""
+    validate_generation: Switch = False
+    """Whether validation also writes text, for tasks that do (translation, summarization, ...), so that their own
+    metric chooses the best model; off, the loss chooses it, which is much faster."""
     checkpoint_every: Count | None = None
     """Optimizer steps between checkpoints; null saves one at every evaluation, or after every epoch where
     nothing is evaluated."""

@@ -178,8 +178,9 @@ def _sections(schema: Mapping[str, Any], section: Mapping[str, Any], prefix: tup
 
 def _row(key: str, field: Mapping[str, Any], *, is_section: bool, required: bool) -> str:
     if is_section:
-        plain = " or text" if "anyOf" in field else ""
-        return f"| `{key}` | a section{plain} | | {_text(field['description'])} See below. |\n"
+        plain = "".join(f" or {_allowed(choice)}" for choice in field.get("anyOf", ()) if "$ref" not in choice)
+        default = " `null`" if "null" in plain else ""
+        return f"| `{key}` | a section{plain} |{default} | {_text(field['description'])} See below. |\n"
     default = "(required)" if required else f"`{_default(key, field['default'])}`"
     return f"| `{key}` | {_allowed(field)} | {default} | {_text(field['description'])} |\n"
 

@@ -5,6 +5,8 @@ The engine calls the task at these points and nowhere else; a task never calls t
     row ─to_example→ example ─encode→ features ─(engine pads)→ (inputs, labels) ─model→ outputs
         training:    outputs ─loss→ (sum, count)
         prediction:  outputs ─decode→ prediction ─metrics→ scores
+    tasks that write text, besides:
+        example ─encode_prompts→ features ─(engine generates)→ text ─decode→ prediction
 
 Importing this module loads no torch: tensors are named in annotations only.
 """
@@ -70,13 +72,14 @@ class SourceRow:
 class LabelField:
     """One label tensor of a task.
 
-    Padded by the engine to ``[batch]`` (scalar), ``[batch, size]`` (vector) or ``[batch, tokens]`` (tokens,
-    filled up with -100, which no loss counts).
+    Padded by the engine to ``[batch]`` (scalar), ``[batch, size]`` (vector), ``[batch, tokens]`` (tokens: one a token
+    of ``input_ids``) or ``[batch, longest]`` (targets: a sequence with a length of its own, such as a decoder's).
+    The last two are filled up with -100, which no loss counts.
     """
 
     name: str
     dtype: Literal["int", "float"] = "int"
-    shape: Literal["scalar", "vector", "tokens"] = "scalar"
+    shape: Literal["scalar", "vector", "tokens", "targets"] = "scalar"
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ class Feature:
     example: int
     """Position of its example in the sequence that was encoded."""
     inputs: Mapping[str, Sequence[int]]
-    """One value a token under the model's own argument names: ``input_ids``, ``attention_mask``, ..."""
+    """One value a token under the model's own argument names: ``input_ids``, ``attention_mask``, ...
+
+    What begins with ``decoder_`` has a length of its own; all else is as long as ``input_ids``.
+    """
     labels: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
     """One entry per `LabelField`; empty where the example bears no label."""
     offsets: Sequence[tuple[int, int]] = ()
@@ -115,6 +121,13 @@ class EncodeSettings:
     stride: int
     """Tokens that neighbouring windows share."""
     setup: TaskSetup
+    family: Family = "encoder"
+    """How the model reads: an ``encoder-decoder`` (a pair that was warm-started from an encoder too) takes source and
+    target apart, a ``decoder`` takes both in one sequence."""
+    decoder_start: int | None = None
+    """The token that a decoder's own sequence begins with; encoder-decoders only."""
+    predicting: bool = False
+    """Whether the features only serve to predict: labels, where there are any, do not count."""
 
 
 # ── model ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,7 +143,11 @@ class Output:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What turns hidden states into outputs: a head class of ``transformers``, or one of our own."""
+    """What turns hidden states into outputs: a head class of ``transformers``, or one of our own.
+
+    ``AutoModelForSeq2SeqLM`` on an encoder warm-starts a pair from it: encoder and decoder both begin with its
+    weights, cross-attention is new. A head of our own reads the encoder's states of an encoder-decoder.
+    """
 
     size: int
     """How many numbers each output row holds: labels, or 1."""
@@ -144,6 +161,8 @@ class HeadSpec:
     outputs: tuple[Output, ...] = (Output("logits"),)
     config: Mapping[str, Any] = field(default_factory=dict)
     """Further keys for the model's config, such as ``problem_type``."""
+    causal: bool = True
+    """False switches the causal mask of a decoder off, so that every token sees the whole text."""
 
 
 HeadFactory = Callable[[TaskSetup], HeadSpec]
@@ -157,11 +176,62 @@ class LossSum(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Reduction:
+    """What is kept of outputs that are too large to keep: of logits over a vocabulary, the loss of each feature."""
+
+    outputs: tuple[Output, ...]
+    apply: Callable[[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], TaskSetup], tuple[torch.Tensor, ...]]
+    """``apply(outputs, labels, setup)``, where the outputs lie; gives one tensor for each of ``outputs``. ``labels``
+    is empty where the features bear none."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One text that the model wrote for a prompt."""
+
+    text: str
+    log_probability: float
+    """Sum over its tokens, the end token included; natural logarithm, in the model's own distribution (before
+    temperature, top-k and top-p)."""
+    tokens: int
+    """How many tokens it has, the end token included."""
+    finished: bool = True
+    """False where ``max_new_tokens`` cut it off."""
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How text is written; the meaning of each field is that of ``transformers.GenerationConfig``."""
+
+    max_new_tokens: int = 64
+    min_new_tokens: int = 0
+    beams: int = 1
+    sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    """0: all tokens."""
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    length_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    """Texts at which writing ends; they are not part of what is given back."""
+    candidates: int = 1
+    """How many texts each prompt gets, best first."""
+    seed: int = 0
+    """For sampling: the same seed gives the same text, however prompts are batched or shared out."""
+
+
+@dataclass(frozen=True)
 class Window:
-    """One feature and the model's outputs for it: arrays ``[size]`` or ``[tokens, size]``, padding removed."""
+    """One feature and the model's outputs for it: arrays ``[size]`` or ``[tokens, size]``, padding removed.
+
+    A feature of `Task.encode_prompts` comes with what was ``generated`` from it instead, best first.
+    """
 
     feature: Feature
     outputs: Mapping[str, np.ndarray]
+    generated: tuple[Generated, ...] = ()
 
 
 # ── evaluation ──────────────────────────────────────────────────────────────────────────────────────────
@@ -248,6 +318,54 @@ class Task(Generic[E_, P_]):
     """Predictions without a model, scored beside the model's: the majority class, the first sentence, ..."""
     options: type | None = None
     """A frozen dataclass of the task's own settings, every field with a default (``options.*`` in a config)."""
+    text_column: str = "text"
+    """The column that a bare text (``polyhead predict --text``) stands for."""
+
+    # what only some tasks need
+
+    reduction: Reduction | None = None
+    """Shrinks outputs right after the model has run; then `decode` sees these instead."""
+    calibrate: Callable[[Sequence[P_], Sequence[E_], TaskSetup], TaskSetup] | None = None
+    """``calibrate(predictions, validation examples, setup)``: the setup with thresholds chosen on validation data; the
+    engine decodes again with it, and saves it with the model."""
+    together: Callable[[TaskSetup], int] | None = None
+    """``together(setup)``: how many examples, each with all its features in order, the loss needs side by side
+    (in-batch negatives); they share a micro-batch in every layout, and ``batch_size`` counts examples. None: each
+    feature stands alone."""
+    packs: bool = False
+    """Whether the loss is one of token by token, so that a decoder may be given several features in one row. For
+    decoders `encode` then also gives ``position_ids``, from 0, in each feature."""
+    encode_prompts: Callable[[Sequence[E_], EncodeSettings], list[Feature]] | None = None
+    """For tasks that write text: what the model writes on from. On an encoder-decoder a feature may hold the first
+    tokens of the decoder in ``decoder_input_ids``. An example may have no prompt, or several."""
+    generation: Callable[[TaskSetup], GenerationSettings] | None = None
+    """``generation(setup)``: how text is written; goes with `encode_prompts`."""
+    follow_up: Callable[[E_, P_, TaskSetup], E_ | None] | None = None
+    """``follow_up(example, prediction, setup)``: another example to be predicted in its place (the summaries of a long
+    document's windows, to be summarised again), or None where the prediction is final."""
+    search: Callable[[Sequence[P_], Sequence[P_], int], list[P_]] | None = None
+    """``search(predictions for queries, predictions for a corpus, k)``: the queries' predictions with their ``k``
+    nearest entries of the corpus."""
+    extra_files: Callable[[TaskSetup, ModelFacts], Mapping[str, str]] | None = None
+    """``extra_files(setup, model)``: relative paths and texts of further files for the model folder."""
+    setup_from_folder: Callable[[Path, TaskSetup], TaskSetup] | None = None
+    """``setup_from_folder(folder, setup)``: what the files of a model that others trained say of the setup."""
+
+    def __post_init__(self) -> None:
+        """Refuse a task that says what it writes from and not how, or the other way round."""
+        if (self.encode_prompts is None) != (self.generation is None):
+            raise ValueError(f"task '{self.name}': encode_prompts and generation go together; give both or neither")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a task may want to know of the model that is saved."""
+
+    family: Family
+    hidden_size: int
+    max_length: int
+    model_type: str = ""
+    """The architecture's name in ``transformers``: ``bert``, ``t5``, ..."""
 
 
 # ── other things a plugin can bring ─────────────────────────────────────────────────────────────────────
@@ -266,6 +384,8 @@ class NamedBackbone:
     """Returns the folder; raises `BackboneError` with the command that installs it when it is absent."""
     requires: str = ""
     """The distribution that holds the weights."""
+    convert: Callable[[Path], Path] | None = None
+    """Turns what `locate` found into a folder that ``transformers`` loads, once, then from a cache; None: it is one."""
 
 
 @dataclass(frozen=True)

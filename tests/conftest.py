@@ -56,31 +56,69 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with an untrained BERT of 4 blocks of width 32, and the tokenizer of minilm."""
+def tiny_backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return folders with untrained backbones of width 32 and the tokenizer of minilm, by model type.
+
+    ``bert`` and ``llama``, ``gpt2`` have 4 blocks; ``t5``, ``bart`` and ``marian`` have 2 in each stack.
+    """
     import torch
     import transformers
 
     from polyhead.backbone.model.loading import quiet_transformers
     from polyhead.backbone.model.named import locate_minilm
 
-    folder = tmp_path_factory.mktemp("backbones") / "tiny-bert"
+    root = tmp_path_factory.mktemp("backbones")
     with quiet_transformers(), torch.random.fork_rng():
         tokenizer = transformers.AutoTokenizer.from_pretrained(locate_minilm())
         tokenizer.model_max_length = 128
-        torch.manual_seed(7)
-        config = transformers.BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            intermediate_size=64,
+        for name, config in _tiny_configs(len(tokenizer)).items():
+            torch.manual_seed(7)
+            model = transformers.AutoModel.from_config(config)
+            model.save_pretrained(root / f"tiny-{name}")
+            tokenizer.save_pretrained(root / f"tiny-{name}")
+    return {folder.name.removeprefix("tiny-"): folder for folder in root.iterdir()}
+
+
+def _tiny_configs(vocab_size: int) -> dict[str, Any]:
+    import transformers
+
+    # [PAD] 0, [CLS] 101, [SEP] 102 are those of minilm's tokenizer.
+    ids = {"vocab_size": vocab_size, "pad_token_id": 0, "bos_token_id": 101, "eos_token_id": 102}
+    stacks = {
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "max_position_embeddings": 128,
+        "init_std": 0.15,
+    }
+    blocks = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+    return {
+        "bert": transformers.BertConfig(
+            vocab_size=vocab_size,
+            **blocks,
             max_position_embeddings=128,
             initializer_range=0.15,  # so that different texts get different answers
-        )
-        transformers.BertModel(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    return folder
+        ),
+        "llama": transformers.LlamaConfig(
+            **ids, **blocks, num_key_value_heads=2, max_position_embeddings=128, initializer_range=0.15
+        ),
+        "gpt2": transformers.GPT2Config(**ids, n_embd=32, n_layer=4, n_head=4, n_positions=128, initializer_range=0.15),
+        "t5": transformers.T5Config(
+            **ids, d_model=32, d_ff=64, d_kv=8, num_layers=2, num_heads=4, decoder_start_token_id=0
+        ),
+        "bart": transformers.BartConfig(**ids, **stacks, decoder_start_token_id=102, forced_eos_token_id=None),
+        "marian": transformers.MarianConfig(**ids, **stacks, decoder_start_token_id=0),
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tiny_backbones: dict[str, Path]) -> Path:
+    """Return a folder with an untrained BERT of 4 blocks of width 32, and the tokenizer of minilm."""
+    return tiny_backbones["bert"]
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,12 @@ from typing import Any
 
 from polyhead.backbone.checkpoint.states import State, read_weights
 from polyhead.backbone.checkpoint.store import flush_folder, shard_name, write_tensors
-from polyhead.backbone.model.loading import HEAD_FILE
+from polyhead.backbone.model.adapters import merged_weights
+from polyhead.backbone.model.loading import HEAD_FILE, Backbone
 from polyhead.backbone.model.stages import HEAD_PREFIX
 from polyhead.backbone.parallel.engine import Engine
 from polyhead.backbone.parallel.processes import World
-from polyhead.registry import BackboneError, TaskSetup
+from polyhead.registry import BackboneError, ModelFacts, Task, TaskSetup
 
 TASK_FILE = "polyhead.json"
 INDEX_FILE = "model.safetensors.index.json"
@@ -38,15 +39,20 @@ class TaskRecord:
     stride: int
 
 
-def save_model(folder: Path, engine: Engine, world: World, tokenizer: Any, record: TaskRecord) -> None:
-    """Write the folder anew; every rank calls it. The old one is there until the new one is complete."""
+def save_model(
+    folder: Path, engine: Engine, world: World, tokenizer: Any, record: TaskRecord, extra: Mapping[str, str]
+) -> None:
+    """Write the folder anew; every rank calls it. The old one is there until the new one is complete.
+
+    ``extra`` are the texts of further files by relative path.
+    """
     draft = folder.with_name(f".writing-{folder.name}")
     if world.is_main:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
     world.barrier()
     stage, spread = engine.stage, engine.spread
-    weights = read_weights(engine)
+    weights = merged_weights(stage.model, read_weights(engine))
     names: list[str] = []
     if spread.data_rank == 0:
         names = _write_weights(draft, weights, spread.stage, spread.stages)
@@ -56,7 +62,12 @@ def save_model(folder: Path, engine: Engine, world: World, tokenizer: Any, recor
             _write_index(draft, {stage: names for stage, names in shards if names})
         stage.library_config.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
+        if stage.model.can_generate():
+            stage.model.generation_config.save_pretrained(draft)
         (draft / TASK_FILE).write_text(json.dumps(asdict(record), ensure_ascii=False, indent=2), encoding="utf-8")
+        for name, text in extra.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).write_text(text, encoding="utf-8")
         _swap(draft, folder)
     world.barrier()
 
@@ -65,6 +76,15 @@ def record_of(task: str, head: str, setup: TaskSetup, *, max_length: int, stride
     """Return what is to be saved of a task's setup."""
     options = asdict(setup.options) if is_dataclass(setup.options) and not isinstance(setup.options, type) else {}
     return TaskRecord(task, head, setup.labels, options, dict(setup.facts), max_length, stride)
+
+
+def extra_files(task: Task[Any, Any], setup: TaskSetup, backbone: Backbone, max_length: int) -> Mapping[str, str]:
+    """Return the further files that a task wants in its model folder."""
+    if task.extra_files is None:
+        return {}
+    config = getattr(backbone.config, "encoder", backbone.config)
+    width = getattr(config, "hidden_size", backbone.config.hidden_size)
+    return task.extra_files(setup, ModelFacts(backbone.family, int(width), max_length, backbone.config.model_type))
 
 
 def read_record(folder: Path) -> TaskRecord | None:

@@ -1,8 +1,8 @@
 """Checkpoints of a run on disk: safetensors and JSON by Hugging Face names, written whole or not at all.
 
-``checkpoints/step-00000120/`` holds ``weights-*.safetensors`` and ``optimizer-*.safetensors`` (one shard for each
-pipeline stage that wrote it) and ``state.json`` with step, progress and a checksum of every file. A folder gets its
-name only when everything in it is on disk, so a killed run leaves the last complete one.
+``checkpoints/step-00000120/`` holds ``weights-*.safetensors`` (all but what is frozen) and ``optimizer-*.safetensors``
+(one shard for each pipeline stage that wrote it) and ``state.json`` with step, progress and a checksum of every file.
+A folder gets its name only when everything in it is on disk, so a killed run leaves the last complete one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Checkpoint:
     """What the training loop keeps beside the tensors: best value, evaluations without improvement, ..."""
 
     def weights(self) -> State:
-        """Read all shards of the weights, float32."""
+        """Read all shards of the weights that train, float32."""
         return _read_shards(self.path, "weights")
 
     def moments(self) -> State:
@@ -59,7 +59,7 @@ def save_checkpoint(
         draft.mkdir(parents=True)
     world.barrier()
     spread = engine.spread
-    for kind, read in (("weights", read_weights), ("optimizer", read_optimizer)):
+    for kind, read in (("weights", _read_trainable), ("optimizer", read_optimizer)):
         state = read(engine)
         if spread.data_rank == 0:
             write_tensors(draft / shard_name(kind, spread.stage, spread.stages), state)
@@ -139,6 +139,10 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _read_trainable(engine: Engine) -> State:
+    return read_weights(engine, trainable_only=True)
 
 
 def _seal(draft: Path, state: dict[str, Any]) -> None:

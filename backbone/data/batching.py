@@ -50,7 +50,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Collator:
-    """Pads features of one data set into batches."""
+    """Makes tensors of some features of a data set: the one place where padding happens."""
 
     features: FeatureSet
     input_names: tuple[str, ...]
@@ -60,31 +60,107 @@ class Collator:
     fields: tuple[LabelField, ...]
 
     def collate(self, group: Group, *, with_labels: bool, weight: float = 1.0) -> Batch:
-        """Return the batch of these features, padded on the right to the longest of them."""
-        lengths = self.features.lengths[list(group)]
+        """Return the batch of these features, one a row."""
+        return self.collate_rows([(index,) for index in group], with_labels=with_labels, weight=weight)
+
+    def collate_rows(self, rows: Sequence[Group], *, with_labels: bool, weight: float = 1.0) -> Batch:
+        """Return a batch of rows, each of one feature or of several behind one another, padded on the right."""
+        group = tuple(index for row in rows for index in row)
         inputs = tuple(
-            torch.from_numpy(
-                _pad(self.features.inputs[name], group, lengths.max(), self.pad_values.get(name, 0), np.int64)
-            )
+            torch.from_numpy(_pad(self.features.inputs[name], rows, self.pad_values.get(name, 0), np.int64))
             for name in self.input_names
         )
-        labels = tuple(self._labels(field, group, lengths.max()) for field in self.fields) if with_labels else ()
-        return Batch(group, inputs, labels, int(lengths.sum()) if weight else 0, weight)
+        labels = tuple(self._labels(field, rows, group) for field in self.fields) if with_labels else ()
+        return Batch(group, inputs, labels, int(self.features.lengths[list(group)].sum()) if weight else 0, weight)
 
-    def _labels(self, field: LabelField, group: Group, width: int) -> torch.Tensor:
-        rows = self.features.labels[field.name]
-        if field.shape == "tokens":
-            return torch.from_numpy(_pad(rows, group, width, IGNORED_LABEL, rows.values.dtype))
-        stacked = torch.from_numpy(np.stack([rows.row(index) for index in group]))
+    def _labels(self, field: LabelField, rows: Sequence[Group], group: Group) -> torch.Tensor:
+        values = self.features.labels[field.name]
+        if field.shape in ("tokens", "targets"):
+            return torch.from_numpy(_pad(values, rows, IGNORED_LABEL, values.values.dtype))
+        stacked = torch.from_numpy(np.stack([values.row(index) for index in group]))
         return stacked[:, 0] if field.shape == "scalar" else stacked
 
 
-def _pad(rows: Ragged, group: Group, width: int, fill: int, dtype: object) -> Array:
-    padded: Array = np.full((len(group), width), fill, dtype=dtype)  # type: ignore[call-overload]
-    for line, index in enumerate(group):
-        row = rows.row(index)
+def _pad(values: Ragged, rows: Sequence[Group], fill: int, dtype: object) -> Array:
+    joined = [np.concatenate([values.row(index) for index in row]) for row in rows]
+    padded: Array = np.full((len(rows), max(map(len, joined))), fill, dtype=dtype)  # type: ignore[call-overload]
+    for line, row in enumerate(joined):
         padded[line, : len(row)] = row
     return padded
+
+
+@dataclass(frozen=True)
+class Items:
+    """What one step draws from a data set, and what of it may not be taken apart.
+
+    An item is a feature, or all features of an example where the loss needs them side by side.
+    """
+
+    members: Sequence[Group]
+    """The features of each item."""
+    lengths: Array
+    """Padded tokens of each item."""
+    together: int = 1
+    """How many items share a micro-batch."""
+    row_width: int = 0
+    """Most tokens in a row that is packed with several features; 0: each feature has a row of its own."""
+
+    @classmethod
+    def of(cls, features: FeatureSet, *, together: int | None, row_width: int = 0) -> Items:
+        """Return the items of a data set.
+
+        Args:
+            features: All features.
+            together: How many whole examples share a micro-batch; None: each feature is an item.
+            row_width: Tokens that a row may be packed with; 0 packs none.
+
+        """
+        lengths = features.lengths
+        if together is None:
+            return cls([(index,) for index in range(len(features))], lengths, row_width=row_width)
+        found: dict[int, list[int]] = {}
+        for position, example in enumerate(features.example_of.tolist()):
+            found.setdefault(example, []).append(position)
+        members = [tuple(group) for group in found.values()]
+        return cls(members, np.array([_padded(group, lengths) for group in members]), together)
+
+    def units(self, items: Sequence[int]) -> list[Unit]:
+        """Return the parts of a global batch that go whole into a micro-batch."""
+        if self.row_width:
+            rows = _fill_rows(items, self.lengths, self.row_width)
+            return [Unit((row,), int(self.lengths[list(row)].sum())) for row in rows]
+        chunks = [items[start : start + self.together] for start in range(0, len(items), self.together)]
+        return [
+            Unit(
+                tuple((feature,) for item in chunk for feature in self.members[item]),
+                int(self.lengths[list(chunk)].max()) * len(chunk),
+            )
+            for chunk in chunks
+        ]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Rows of features that stay in one micro-batch, and how many padded tokens they take."""
+
+    rows: tuple[Group, ...]
+    tokens: int
+
+
+def _fill_rows(features: Sequence[int], lengths: Array, width: int) -> list[Group]:
+    """Put features behind one another into as few rows as first-fit by falling length finds."""
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for feature in sorted(features, key=lambda index: (-lengths[index], index)):
+        length = int(lengths[feature])
+        place = next((index for index, left in enumerate(room) if left >= length), None)
+        if place is None:
+            rows.append([feature])
+            room.append(width - length)
+        else:
+            rows[place].append(feature)
+            room[place] -= length
+    return [tuple(row) for row in rows]
 
 
 def plan_epoch(lengths: Array, batch_size: int, *, seed: int, epoch: int) -> list[Group]:
@@ -107,8 +183,9 @@ def plan_epoch(lengths: Array, batch_size: int, *, seed: int, epoch: int) -> lis
 def split_batch(group: Sequence[int], lengths: Array, *, ranks: int, max_tokens: int) -> list[list[Group]]:
     """Split a global batch into micro-batches: for each rank a list, all lists equally long.
 
-    No micro-batch has more than ``max_tokens`` padded tokens, unless one feature alone has. Where there are fewer
-    features than places, a group is empty: the rank takes part with a stand-in.
+    ``group`` names what cannot be split further (features, or the positions of units), ``lengths`` its padded tokens.
+    No micro-batch has more than ``max_tokens`` padded tokens, unless one of them alone has. Where there are fewer
+    than places, a group is empty: the rank takes part with a stand-in.
     """
     chunks = _even_groups(group, lengths, ranks, max_tokens)
     while len(chunks) % ranks and _halve_largest(chunks, lengths):

@@ -1,12 +1,18 @@
-"""Find the encoding of a text file, and open it so that a byte that is not valid spoils its row only."""
+"""Find the encoding of a text file, and open it so that a byte that is not valid spoils its row only.
+
+A file whose name ends in ``.gz`` is unpacked while it is read.
+"""
 
 from __future__ import annotations
 
 import codecs
+import gzip
+import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO, cast
 
 from polyhead.registry.errors import DataError
 from polyhead.registry.names import did_you_mean
@@ -24,6 +30,9 @@ _BYTE_ORDER_MARKS = (
 )
 
 
+GZIP = ".gz"
+
+
 def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
@@ -39,7 +48,7 @@ def detect_encoding(path: Path) -> str:
     The whole file is decoded once, a piece at a time. GB18030 must also look like Chinese: bytes of Western
     European encodings often happen to be valid GB18030. Raises `DataError` where nothing fits.
     """
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         start = file.read(4096)
     for mark, name in _BYTE_ORDER_MARKS:
         if start.startswith(mark):
@@ -91,7 +100,7 @@ def _is_chinese_gb18030(path: Path) -> bool:
 
 def _byte_chunks(path: Path) -> Iterator[bytes]:
     """Yield the file in pieces, and an empty piece at its end."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         while chunk := file.read(_CHUNK):
             yield chunk
     yield b""
@@ -109,9 +118,26 @@ def check_encoding(name: str) -> str:
 
 
 @contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, unpacked where its name ends in ``.gz``; raises `DataError` where that is damaged."""
+    if path.suffix.lower() != GZIP:
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        with gzip.open(path, "rb") as packed:
+            yield cast("BinaryIO", packed)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: is no whole gzip file: {error}") from error
+
+
+@contextmanager
 def open_text(path: Path, encoding: str, newline: str | None = "") -> Iterator[TextIO]:
     """Open a file behind its byte order mark; bytes that are not valid come out as `UNDECODABLE`."""
-    with path.open(encoding=encoding, errors="polyhead-mark", newline=newline) as file:
+    with (
+        open_bytes(path) as raw,
+        io.TextIOWrapper(raw, encoding=encoding, errors="polyhead-mark", newline=newline) as file,
+    ):
         if file.read(1) != "\ufeff":
             file.seek(0)
         yield file

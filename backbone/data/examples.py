@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol
 
-from polyhead.backbone.data.readers import format_of
+from polyhead.backbone.data.readers import format_of, stem_of
 from polyhead.registry.contracts import E_, Column, Row, SourceRow, Task, TaskSetup
 from polyhead.registry.errors import DataError, RowError
 from polyhead.registry.names import available, did_you_mean
@@ -21,6 +21,9 @@ OnError = Literal["stop", "skip"]
 ProblemKind = Literal["unreadable row", "missing value", "duplicate id", "invalid value", "does not fit the model"]
 ID = "id"
 """The column that names a row. Every task has it; a file without it gets ``<file stem>:<line>``."""
+
+
+_ABSENT = object()
 
 
 class RowSource(Protocol):
@@ -59,7 +62,8 @@ class ExampleSet(Generic[E_]):
 class ExampleReader(Generic[E_]):
     """What is asked of the rows of some files; `walk` makes examples of them.
 
-    ``columns`` maps a task's column (or ``id``) to its name in the file. With ``labels_required`` the columns
+    ``columns`` maps a task's column (or ``id``) to its name in the file; ``paragraph.text`` is the field ``text`` of
+    the column ``paragraph`` where no column has that name. With ``labels_required`` the columns
     that are required for training must be there. With ``setup`` each example must also fit that model, so
     leave it out where labels are of no interest. ``format`` and ``encoding`` None: told by each file. Raises
     `DataError` for a mapping of a column that the task does not have.
@@ -88,12 +92,12 @@ class ExampleReader(Generic[E_]):
 
         Raises `DataError` for a file that cannot be read, lacks a column, or is given twice.
         """
-        stems = [path.stem for path in paths]
+        stems = [stem_of(path) for path in paths]
         seen: dict[str, tuple[Path, int]] = {}
         for number, path in enumerate(paths):
             if path in paths[:number]:
                 raise DataError(f"{path}: is given twice")
-            prefix = path.stem if stems.count(path.stem) == 1 else str(path)
+            prefix = stems[number] if stems.count(stems[number]) == 1 else str(path)
             rows = self.registry.read_rows(path, self.format or format_of(path), self.encoding)
             yield from self._walk_file(path, rows, prefix, seen, several=len(paths) > 1)
 
@@ -117,11 +121,11 @@ class ExampleReader(Generic[E_]):
             remember = seen if several or columns.has_ids else None
             yield self._example(path, source, columns, prefix, remember)
 
-    def _columns_of_file(self, path: Path, found: Collection[str]) -> _FileColumns:
+    def _columns_of_file(self, path: Path, found: Row) -> _FileColumns:
         names, missing = {}, {}
         for column in (*self.task.columns, Column(ID, "", required="never")):
             name = names[column.name] = self.columns.get(column.name, column.name)
-            if name not in found and self._must_exist(column):
+            if _value_of(found, name) is _ABSENT and self._must_exist(column):
                 missing[column.name] = name
         if missing:
             raise _missing_columns(path, missing, found)
@@ -129,7 +133,7 @@ class ExampleReader(Generic[E_]):
         own = {ID, *(column.name for column in self.task.columns)}
         return _FileColumns(
             names=names,
-            required=(*required, ID) if names[ID] in found else tuple(required),
+            required=tuple(required) if _value_of(found, names[ID]) is _ABSENT else (*required, ID),
             taken=frozenset(own.union(names.values())),
         )
 
@@ -191,7 +195,7 @@ class _FileColumns:
         """Return the row under the task's names, without the missing values of its columns."""
         renamed = {name: value for name, value in row.items() if name not in self.taken}
         for name, name_in_file in self.names.items():
-            value = row.get(name_in_file)
+            value = _value_of(row, name_in_file)
             if not _is_missing(value):
                 renamed[name] = value
         return renamed
@@ -201,7 +205,8 @@ class _FileColumns:
         for name in self.required:
             if name not in renamed:
                 name_in_file = self.names[name]
-                return f"column '{name_in_file}': {'is empty' if name_in_file in row else 'is missing'}"
+                there = _value_of(row, name_in_file) is not _ABSENT
+                return f"column '{name_in_file}': {'is empty' if there else 'is missing'}"
         return None
 
     def in_words_of_the_file(self, error: RowError) -> str:
@@ -293,7 +298,21 @@ def _missing_columns(path: Path, missing: Mapping[str, str], found: Collection[s
     return DataError(f"{path}: {what}.{near} Columns found: {columns}. Say which one to use: {hints}")
 
 
+def _value_of(row: Row, name: str) -> object:
+    """Return the value of a column, or `_ABSENT`; ``paragraph.text`` may also stand for a field inside a column."""
+    if name in row:
+        return row[name]
+    value: object = row
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return _ABSENT
+        value = value[part]
+    return value
+
+
 def _is_missing(value: object) -> bool:
+    if value is _ABSENT:
+        return True
     if isinstance(value, str):
         return not value or value.isspace()
     return value is None or (isinstance(value, float) and math.isnan(value))

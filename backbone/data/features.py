@@ -25,7 +25,7 @@ from polyhead.registry import toolkit as registry_toolkit
 
 ENCODE_AT_ONCE = 1_000
 MOST_CACHE_BYTES = 2 * 1024**3
-FORMAT = "1"
+FORMAT = "2"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int], None]
@@ -68,9 +68,15 @@ class FeatureSet:
         return len(self.example_of)
 
     @property
-    def lengths(self) -> Array:
-        """Return the number of tokens of each feature."""
+    def token_counts(self) -> Array:
+        """Return the number of tokens of each feature's ``input_ids``."""
         return np.diff(self.inputs["input_ids"].offsets)
+
+    @property
+    def lengths(self) -> Array:
+        """Return the number of tokens that the model reads of each feature: those of its decoder come on top."""
+        decoder = self.inputs.get("decoder_input_ids")
+        return self.token_counts if decoder is None else self.token_counts + np.diff(decoder.offsets)
 
     @property
     def has_labels(self) -> bool:
@@ -167,6 +173,7 @@ def _fingerprint(task: Task[Any, Any], examples: Sequence[Example], settings: En
                 "format": FORMAT,
                 "task": task.name,
                 "window": [settings.max_length, settings.stride],
+                "model": [settings.family, settings.decoder_start, settings.predicting],
                 "setup": [setup.labels, repr(setup.options), dict(setup.facts)],
                 "tokenizer": [tokenizer.special_tokens_map, tokenizer.padding_side],
             },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from polyhead.registry import Example, Metric, PluginError, RunError, Table, Tas
 
 LOSS = "loss"
 """The value that the engine itself adds to those of the metrics."""
+PERPLEXITY = "perplexity"
+"""The exponential of the loss, beside it where a task that writes text is validated without writing."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +128,27 @@ def evaluate_predictions(
     )
 
 
+def evaluate_loss(task: Task[Any, Any], examples: int, *, split: str, loss: float | None) -> Evaluation:
+    """Return the scores of a task that writes text where nothing was written: the loss, and its exponential."""
+    values = {} if loss is None else {LOSS: loss, PERPLEXITY: math.exp(min(loss, 700.0))}
+    return Evaluation(
+        task=task.name,
+        split=split,
+        examples=examples,
+        values=values,
+        signature="loss by token, natural logarithm",
+        tables=(),
+        headline=LOSS,
+        baseline_name=task.baseline_name,
+        baseline={},
+    )
+
+
 def is_better(metrics: Sequence[Metric[Any, Any]], name: str, new: float, old: float | None) -> bool:
     """Whether a value of a metric beats another (anything beats None)."""
     if old is None:
         return True
-    lower = name == LOSS or any(name in metric.lower_is_better for metric in metrics)
+    lower = name in (LOSS, PERPLEXITY) or any(name in metric.lower_is_better for metric in metrics)
     return new < old if lower else new > old
 
 

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -17,7 +17,7 @@ from polyhead.backbone.data.examples import RowSource, SkippedRow, iterate_examp
 from polyhead.backbone.inference.session import Session, open_session
 from polyhead.backbone.parallel.processes import World, join_world, leave_world
 from polyhead.configs.schema import RunConfig
-from polyhead.registry import DataError, Example, Registry, SourceRow
+from polyhead.registry import DataError, Example, Registry, RunError, SourceRow, Task
 
 STANDARD = "-"
 
@@ -33,6 +33,12 @@ class Request:
     """A file, or ``-`` for standard input: JSON objects or plain texts, one a line."""
     target: str = STANDARD
     """A file, or ``-`` for standard output."""
+    corpus: Path | None = None
+    """A file of texts that each input is compared with, for tasks that search."""
+    nearest: int = 5
+    """How many entries of the corpus each input gets."""
+    stream: bool = False
+    """Show text while it is written, for tasks that write and one input; the prediction comes after it."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,22 @@ def predict(request: Request, registry: Registry, console: Console | None = None
 
     """
     _check_target(request.target)
+    _refuse_what_the_task_cannot(request, registry)
     world = join_world(use_deepspeed=False)
     try:
         session = open_session(request.model, request.config, registry, world, console if world.is_main else None)
+        if request.stream and world.is_main:
+            session = replace(session, stream=_show)
         skipped: list[SkippedRow] = []
-        examples = _examples(request, session, world, skipped)
+        predictions = session.predict(_examples(request, session, world, skipped))
+        if request.corpus is not None:
+            predictions = _searched(request, session, predictions, skipped)
         count = 0
         with _writer(request.target, world) as out:
-            for prediction in session.predict(examples):
+            for prediction in predictions:
                 count += 1
+                if request.stream and world.is_main:
+                    _show("\n")
                 if out is not None:
                     out.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")
         return Outcome(count, tuple(skipped))
@@ -67,9 +80,44 @@ def predict(request: Request, registry: Registry, console: Console | None = None
         leave_world()
 
 
+def _refuse_what_the_task_cannot(request: Request, registry: Registry) -> None:
+    """Refuse, before a model is loaded, what only other tasks can do."""
+    task = registry.task(request.config.task)
+    for wanted, able, option, what in (
+        (request.corpus is not None, task.search is not None, "--corpus", "search a corpus"),
+        (request.stream, task.encode_prompts is not None, "--stream", "write text"),
+    ):
+        if wanted and not able:
+            others = [name for name, entry in sorted(registry.tasks().items()) if _is_able(entry.task, option)]
+            raise RunError(f"{option}: task '{task.name}' does not {what}; these do: {', '.join(others) or 'none'}")
+
+
+def _is_able(task: Task[Any, Any], option: str) -> bool:
+    return (task.search if option == "--corpus" else task.encode_prompts) is not None
+
+
+def _show(piece: str) -> None:
+    sys.stderr.write(piece)
+    sys.stderr.flush()
+
+
+def _searched(request: Request, session: Session, queries: Iterable[Any], skipped: list[SkippedRow]) -> Iterator[Any]:
+    """Return the predictions for the queries, each with its nearest entries of the corpus."""
+    assert request.corpus is not None
+    assert session.task.search is not None
+    entries = list(session.predict(_read(request, session, (session.registry, request.corpus, None), skipped)))
+    yield from session.task.search(list(queries), entries, request.nearest)
+
+
 def _examples(request: Request, session: Session, world: World, skipped: list[SkippedRow]) -> Iterator[Example]:
+    return _read(request, session, _source(request, session.registry, session.task.text_column, world), skipped)
+
+
+def _read(
+    request: Request, session: Session, source_of_rows: tuple[RowSource, Path, str | None], skipped: list[SkippedRow]
+) -> Iterator[Example]:
     data = request.config.data
-    source, path, file_format = _source(request, session.registry, world)
+    source, path, file_format = source_of_rows
     for item in iterate_examples(
         source,
         session.task,
@@ -87,18 +135,18 @@ def _examples(request: Request, session: Session, world: World, skipped: list[Sk
             yield item
 
 
-def _source(request: Request, registry: Registry, world: World) -> tuple[RowSource, Path, str | None]:
+def _source(request: Request, registry: Registry, text_column: str, world: World) -> tuple[RowSource, Path, str | None]:
     """Return where the rows come from, how messages and ids call it, and its format."""
     data = request.config.data
     if request.source not in (None, STANDARD):
         return registry, Path(str(request.source)), data.format
-    text_column = data.columns.get("text", "text")
-    if request.source is None:
-        rows = [SourceRow(number, {text_column: text}) for number, text in enumerate(request.texts, 1)]
-        return GivenRows(rows), Path("text"), "text"
-    lines = world.broadcast(_read_standard_input() if world.is_main else [])
-    rows = [_row(line, number, text_column) for number, line in enumerate(lines, 1) if line.strip()]
-    return GivenRows(rows, id_column=data.columns.get("id", "id")), Path("stdin"), "jsonl"
+    name = "text" if request.source is None else "stdin"
+    text_column = data.columns.get(text_column, text_column)
+    lines: Sequence[str] = request.texts
+    if request.source == STANDARD:
+        lines = world.broadcast(_read_standard_input() if world.is_main else [])
+    rows = [_row(line, number, text_column) for number, line in enumerate(lines, 1) if line.strip() or name == "text"]
+    return GivenRows(rows, name, id_column=data.columns.get("id", "id")), Path(name), "jsonl"
 
 
 def _read_standard_input() -> list[str]:
@@ -111,7 +159,7 @@ def _read_standard_input() -> list[str]:
 
 
 def _row(line: str, number: int, text_column: str) -> SourceRow:
-    """Read a line of standard input: a JSON object, or the text itself."""
+    """Read a line of standard input, or a --text: a JSON object, or the text itself."""
     if not line.lstrip().startswith("{"):
         return SourceRow(number, {text_column: line.strip("\r")})
     try:
@@ -123,19 +171,19 @@ def _row(line: str, number: int, text_column: str) -> SourceRow:
 class GivenRows:
     """Rows that stand in no file; those that lack a column of another row are given it, empty."""
 
-    def __init__(self, rows: Sequence[SourceRow], *, id_column: str = "id") -> None:
+    def __init__(self, rows: Sequence[SourceRow], name: str, *, id_column: str = "id") -> None:
         columns = dict.fromkeys(name for row in rows for name in row.row)
+        self._name = name
         self._rows = [row if row.problem else self._filled(row, columns, id_column) for row in rows]
 
     def read_rows(self, path: Path, format: str, encoding: str | None) -> Iterator[SourceRow]:  # noqa: A002, ARG002
         """Return the rows; no file is read."""
         return iter(self._rows)
 
-    @staticmethod
-    def _filled(row: SourceRow, columns: Iterable[str], id_column: str) -> SourceRow:
+    def _filled(self, row: SourceRow, columns: Iterable[str], id_column: str) -> SourceRow:
         filled = {name: row.row.get(name) for name in columns}
         if id_column in filled and filled[id_column] is None:
-            filled[id_column] = f"stdin:{row.line}"
+            filled[id_column] = f"{self._name}:{row.line}"
         return SourceRow(row.line, filled)
 
 

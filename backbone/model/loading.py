@@ -1,108 +1,101 @@
-"""Find a backbone, read its config and tokenizer, and load it with the head a task wants."""
+"""Load a backbone with the head that a task wants: of ``transformers`` where it has one, our own where not."""
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 
 from polyhead.backbone.model.architectures import ARCHITECTURES, family_of
-from polyhead.registry import BackboneError, Family, HeadSpec, Registry, available, did_you_mean
+from polyhead.backbone.model.finding import (
+    PAIR,
+    Backbone,
+    decoder_start,
+    find_backbone,
+    halves_of,
+    quiet_transformers,
+    readable_errors,
+    reading_family,
+)
+from polyhead.backbone.model.warm_start import pair_from_encoder
+from polyhead.registry import BackboneError, HeadSpec
 
+__all__ = [
+    "HEAD_FILE",
+    "Backbone",
+    "bears_head",
+    "decoder_start",
+    "find_backbone",
+    "load_with_head",
+    "quiet_transformers",
+    "reading_family",
+]
 HEAD_FILE = "polyhead_head.safetensors"
-LONGEST_WINDOW = 512
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """A backbone that was found: config and tokenizer, weights not yet read."""
+def load_with_head(
+    backbone: Backbone, head: HeadSpec, *, dropout: float | None, decoder_blocks: int | None = None
+) -> tuple[Any, torch.nn.Module | None]:
+    """Return the ``transformers`` model in float32 and, where it has no such head of its own, the task's.
 
-    reference: str
-    """The name that the user gave."""
-    path: str
-    """A folder, or a name on the hub."""
-    family: Family
-    config: Any
-    tokenizer: Any
-    trust_remote_code: bool = False
-    revision: str | None = None
-
-    @property
-    def longest_window(self) -> int:
-        """The most tokens that one window can hold: what positions and tokenizer allow, at most 512."""
-        positions = getattr(self.config, "max_position_embeddings", None) or LONGEST_WINDOW
-        if self.config.model_type in {
-            "roberta",
-            "xlm-roberta",
-            "camembert",
-        }:  # their positions start behind pad's id
-            positions -= self.config.pad_token_id + 1
-        return int(min(LONGEST_WINDOW, positions, self.tokenizer.model_max_length))
-
-
-def find_backbone(
-    reference: str, registry: Registry, *, trust_remote_code: bool = False, revision: str | None = None
-) -> Backbone:
-    """Return config and tokenizer of a registered name, a folder (a run's or a model's), or a hub name.
-
-    Raises:
-        BackboneError: There is no such backbone, or it cannot be read; says which names there are.
-
-    """
-    path = _path_of(reference, registry)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
-    with _readable_errors(reference, path, registry), quiet_transformers():
-        config = transformers.AutoConfig.from_pretrained(path, **options)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, use_fast=True, **options)
-    if not tokenizer.is_fast:
-        raise BackboneError(f"backbone '{reference}' has no fast tokenizer (tokenizer.json); polyhead needs one")
-    return Backbone(reference, path, family_of(config), config, tokenizer, trust_remote_code, revision)
-
-
-def load_with_head(backbone: Backbone, head: HeadSpec, *, dropout: float | None) -> tuple[Any, torch.nn.Module | None]:
-    """Return the ``transformers`` model in float32 and, where it has no such head of its own, the toolkit's.
-
-    Weights that the checkpoint lacks are drawn from torch's current seed.
+    Weights that the checkpoint lacks are drawn from torch's current seed. Of an encoder-decoder under a head of the
+    task only the encoder is kept: nothing would train the decoder, or read it.
 
     Args:
         backbone: What `find_backbone` gave.
         head: What the task wants.
         dropout: Set every dropout of the model to this, or None to leave them.
+        decoder_blocks: How many blocks the decoder of a pair gets that is made of an encoder; None: all.
 
     Raises:
         BackboneError: The weights cannot be read, or neither ``transformers`` nor the task has such a head.
 
     """
-    own_class = _auto_class_for(backbone.config, head)
-    if own_class is None and head.build is None:
-        raise BackboneError(f"transformers has no {head.auto_class} for architecture '{backbone.config.model_type}'")
     config = _config_for(backbone.config, head, dropout)
     options: dict[str, Any] = {
-        "config": config,
         "dtype": torch.float32,
         "use_safetensors": True,
         "trust_remote_code": backbone.trust_remote_code,
         "revision": backbone.revision,
     }
-    with _readable_errors(backbone.reference, backbone.path, None), quiet_transformers():
+    own_class = _own_class(backbone.config, head)
+    makes_pair = backbone.family == "encoder" and head.auto_class == PAIR
+    if own_class is None and head.build is None and not makes_pair:
+        raise BackboneError(f"transformers has no {head.auto_class} for architecture '{backbone.config.model_type}'")
+    with readable_errors(backbone.reference, backbone.path, None), quiet_transformers():
+        if makes_pair:
+            return pair_from_encoder(backbone, config, options, decoder_blocks), None
         if own_class is not None:
-            return own_class.from_pretrained(backbone.path, ignore_mismatched_sizes=True, **options), None
-        trunk = transformers.AutoModel.from_pretrained(backbone.path, **options)
+            model = own_class.from_pretrained(backbone.path, config=config, ignore_mismatched_sizes=True, **options)
+            return _pad_when_writing(_without_constants(_without_unused(model))), None
+        trunk = _without_constants(_trunk(backbone, config, options))
     assert head.build is not None
-    return _without_pooler(trunk), _with_saved_weights(head.build(config, head), backbone.path)
+    return trunk, _with_saved_weights(head.build(halves_of(config)[0], head), backbone.path)
 
 
-def _auto_class_for(config: Any, head: HeadSpec) -> Any | None:
+def bears_head(backbone: Backbone, spec: HeadSpec) -> bool:
+    """Return whether the weights of a folder hold this head already: somebody fine-tuned it."""
+    own_class = _own_class(backbone.config, spec)
+    if own_class is None:
+        if spec.build is None:
+            return False
+        has_weights = any(True for _ in spec.build(halves_of(backbone.config)[0], spec).parameters())
+        return not has_weights or (Path(backbone.path) / HEAD_FILE).is_file()
+    mapped = own_class._model_mapping[type(backbone.config)]  # noqa: SLF001 - no public road
+    classes = mapped if isinstance(mapped, tuple) else (mapped,)
+    return any(found.__name__ in (backbone.config.architectures or ()) for found in classes)
+
+
+def _own_class(config: Any, head: HeadSpec) -> Any | None:
+    """Return the Auto class of ``transformers`` that has this head for this architecture."""
     if head.auto_class is None:
         return None
+    if head.auto_class == "AutoModelForCausalLM" and family_of(config) != "decoder":
+        return (
+            None  # there it is half a model: BartForCausalLM has no encoder, BertLMHeadModel is no checkpoint's class
+        )
     auto_class = getattr(transformers, head.auto_class)
     return auto_class if type(config) in auto_class._model_mapping else None  # noqa: SLF001 - no public road
 
@@ -112,22 +105,90 @@ def _config_for(config: Any, head: HeadSpec, dropout: float | None) -> Any:
     if head.labels:
         changed.id2label = dict(enumerate(head.labels))
         changed.label2id = {label: index for index, label in enumerate(head.labels)}
-    else:
+    elif head.auto_class not in {PAIR, "AutoModelForCausalLM"}:
         changed.num_labels = head.size
     for key, value in head.config.items():
         setattr(changed, key, value)
+    if family_of(changed) == "decoder":
+        _set_causal(changed, head.causal)
     if dropout is not None:
-        for key, value in changed.to_dict().items():
-            if "dropout" in key and isinstance(value, float):
-                setattr(changed, key, dropout)
+        for part in {id(found): found for found in (changed, *halves_of(changed))}.values():
+            _set_dropout(part, dropout)
     return changed
 
 
+def _set_causal(config: Any, causal: bool) -> None:
+    """Say whether a token may see those behind it; ``transformers`` obeys, in the saved folder too.
+
+    ``config.is_causal`` decides on the mask (`transformers.masking_utils`), and is handed to the attention, which would
+    otherwise be causal by itself where nothing is padded and so no mask is needed.
+    """
+    known = sorted(name for name, found in ARCHITECTURES.items() if found.family == "decoder")
+    if not causal and config.model_type not in known:
+        raise BackboneError(
+            f"nobody has tried whether the causal mask of architecture '{config.model_type}' can be switched off; "
+            f"it can for {', '.join(known)}"
+        )
+    if not causal or not getattr(config, "is_causal", True):
+        config.is_causal = causal
+
+
+def _set_dropout(config: Any, dropout: float) -> None:
+    """Set every rate of dropout; whole blocks are not dropped then, which ZeRO could not follow."""
+    for key, value in config.to_dict().items():
+        if ("dropout" in key or key.endswith("_pdrop")) and isinstance(value, int | float) and value is not True:
+            setattr(config, key, dropout)
+        elif key.endswith("layerdrop"):
+            setattr(config, key, 0.0)
+
+
+def _trunk(backbone: Backbone, config: Any, options: dict[str, Any]) -> Any:
+    """Return the model without a head; of an encoder-decoder the encoder, under the names of the whole."""
+    architecture = ARCHITECTURES.get(config.model_type)
+    if architecture is not None and architecture.encoder_class is not None:
+        return getattr(transformers, architecture.encoder_class).from_pretrained(
+            backbone.path, config=config, **options
+        )
+    auto_class = transformers.AutoModelForSeq2SeqLM if len(halves_of(config)) == 2 else transformers.AutoModel
+    trunk = auto_class.from_pretrained(backbone.path, config=config, **options)
+    if backbone.family == "encoder-decoder":
+        trunk.decoder = None
+    return _without_pooler(trunk)
+
+
+def _without_unused(model: Any) -> Any:
+    """Drop what the encoder of a pair was built with and no head reads."""
+    if model.config.model_type == "encoder-decoder":
+        _without_pooler(model.encoder)
+    return model
+
+
 def _without_pooler(trunk: Any) -> Any:
-    architecture = ARCHITECTURES.get(trunk.config.model_type)
+    model = trunk.encoder if trunk.config.model_type == "encoder-decoder" else trunk
+    architecture = ARCHITECTURES.get(model.config.model_type)
     if architecture is not None and architecture.pooler is not None:
-        setattr(trunk, architecture.pooler, None)
+        setattr(model, architecture.pooler, None)
     return trunk
+
+
+def _without_constants(model: Any) -> Any:
+    """Take tables of sines for what they are: ``transformers`` counts them as parameters, but no gradient reaches them.
+
+    An optimizer would let weight decay eat them. Like ``transformers`` itself, the folder does not hold them.
+    """
+    for module in model.modules():
+        if type(module).__name__.endswith("SinusoidalPositionalEmbedding"):
+            table = module.weight.detach()
+            del module.weight
+            module.register_buffer("weight", table, persistent=False)
+    return model
+
+
+def _pad_when_writing(model: Any) -> Any:
+    generation = getattr(model, "generation_config", None)
+    if generation is not None and generation.pad_token_id is None:
+        generation.pad_token_id = model.config.pad_token_id
+    return model
 
 
 def _with_saved_weights(head: torch.nn.Module, path: str) -> torch.nn.Module:
@@ -137,51 +198,3 @@ def _with_saved_weights(head: torch.nn.Module, path: str) -> torch.nn.Module:
     if saved.is_file():
         head.load_state_dict(load_file(saved))
     return head
-
-
-def _path_of(reference: str, registry: Registry) -> str:
-    if reference in registry.backbones():
-        return str(registry.backbone(reference).locate())
-    folder = Path(reference)
-    if (folder / "model" / "config.json").is_file():
-        return str(folder / "model")
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise BackboneError(f"{folder} holds no config.json: expected a Hugging Face model folder or a run folder")
-    return reference
-
-
-@contextmanager
-def _readable_errors(reference: str, path: str, registry: Registry | None) -> Iterator[None]:
-    """Turn what ``transformers`` raises for a wrong name or broken folder into one line."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        if "trust_remote_code" in str(error):
-            raise BackboneError(
-                f"backbone '{reference}' needs Python code that lies beside its weights, which does not run by itself: "
-                "read it, and if you trust it say backbone.trust_remote_code=true"
-            ) from error
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if Path(path).is_dir():
-            raise BackboneError(f"backbone '{reference}' cannot be read from {path}: {first_line}") from error
-        names: Mapping[str, Any] = registry.backbones() if registry is not None else {}
-        reason = "the hub is off (HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") == "1" else first_line
-        raise BackboneError(
-            f"backbone '{reference}' is no registered name, no folder, and could not be read from the hub: {reason}."
-            f"{did_you_mean(reference, names)} {available(sorted(names))}"
-        ) from error
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep the loading reports and progress bars of ``transformers`` off the screen; errors still show."""
-    from transformers.utils import logging as transformers_logging
-
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)
-        transformers_logging.enable_progress_bar()

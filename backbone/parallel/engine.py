@@ -15,13 +15,17 @@ from typing import Any, Protocol
 import torch
 
 from polyhead.backbone.data.batching import Batch
-from polyhead.backbone.model.stages import Stage, Tensors, block_count, cut_stage, plan_cuts
+from polyhead.backbone.model.cutting import block_count, cut_stage, plan_cuts, shared_by_stages
+from polyhead.backbone.model.parts import Cut
+from polyhead.backbone.model.stages import Stage, Tensors
 from polyhead.backbone.parallel.processes import World
 from polyhead.configs.layouts import Layout
 from polyhead.registry import RunError
 
 LossOf = Callable[[Tensors, Tensors], torch.Tensor]
 """(outputs, labels) -> the sum of the losses, not divided by anything."""
+Finish = Callable[[Tensors, Tensors], Any]
+"""(outputs in float32, labels) -> what is kept of a batch; called where they lie, right after the model has run."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class Engine(Protocol):
         """Train on this rank's micro-batches of one global batch that has ``target_count`` targets in all."""
         ...
 
-    def forward(self, batches: Sequence[Batch]) -> list[Tensors] | None:
-        """Return the outputs for each batch, on the CPU in float32; None on ranks that do not hold the head."""
+    def forward(self, batches: Sequence[Batch], finish: Finish) -> list[Any] | None:
+        """Return what ``finish`` makes of the outputs and labels of each batch; None on ranks without the head."""
         ...
 
 
@@ -141,7 +145,7 @@ class DataParallelEngine:
         for number, batch in enumerate(micro_batches, 1):
             moved = batch.to(engine.device)
             engine.set_gradient_accumulation_boundary(number == len(micro_batches))
-            summed = self._loss_of(_as_float32(engine(moved.inputs)), moved.labels) * moved.weight
+            summed = self._loss_of(as_float32(engine(moved.inputs)), moved.labels) * moved.weight
             engine.backward(summed * (self.spread.data_size / target_count))  # DeepSpeed averages over ranks
             total += summed.detach()
         _set_learning_rate(engine.optimizer, learning_rate)
@@ -152,12 +156,15 @@ class DataParallelEngine:
         norm = _as_number(engine.get_global_grad_norm()) if norm is None else norm
         return StepOutcome(float(total) / target_count, norm)
 
-    def forward(self, batches: Sequence[Batch]) -> list[Tensors] | None:
+    def forward(self, batches: Sequence[Batch], finish: Finish) -> list[Any] | None:
         """Run the model over the batches; every rank must bring the same number of them (ZeRO-3 gathers weights)."""
         engine = self._deepspeed
         engine.eval()
+        found = []
         with torch.no_grad():
-            found = [_to_cpu(engine(batch.to(engine.device).inputs)) for batch in batches]
+            for batch in batches:
+                moved = batch.to(engine.device)
+                found.append(finish(as_float32(engine(moved.inputs)), moved.labels))
         engine.train()
         return found
 
@@ -172,9 +179,11 @@ class PipelineEngine:
         from deepspeed.pipe import LayerSpec, PipelineModule
 
         cuts = plan_cuts(block_count(whole.model), spread.stages)
+        _refuse_shared_parameters(whole, cuts)
         self.stage = cut_stage(whole, cuts[spread.stage])
         self.spread, self._loss_of = spread, loss_of
-        self._seen: list[Tensors] | None = None
+        self._seen: list[Any] = []
+        self._finish: Finish | None = None
         specs = [LayerSpec(_Handed, self.stage) for _ in cuts]
         with stdout_to_stderr():
             module = PipelineModule(
@@ -201,18 +210,18 @@ class PipelineEngine:
         loss = engine.train_batch(self._feed(micro_batches, count * data_size / target_count))
         return StepOutcome(float(loss), _as_number(engine.get_global_grad_norm()))
 
-    def forward(self, batches: Sequence[Batch]) -> list[Tensors] | None:
+    def forward(self, batches: Sequence[Batch], finish: Finish) -> list[Any] | None:
         """Run the batches through the pipeline; only the last stage has the outputs."""
         if not batches:
             return [] if self.stage.is_last else None
-        self._seen = []
+        self._seen, self._finish = [], finish
         try:
             self._deepspeed.eval_batch(
                 self._feed(batches, 0.0), reduce_output=None, bcast_loss=False, num_micro_batches=len(batches)
             )
             return self._seen if self.stage.is_last else None
         finally:
-            self._seen = None
+            self._finish = None
             self._deepspeed.total_loss = None
             self._deepspeed.module.train()
 
@@ -222,12 +231,21 @@ class PipelineEngine:
             yield batch.inputs, (*batch.labels, torch.tensor(batch.weight * factor))
 
     def _pipeline_loss(self, outputs: Tensors, labels: Tensors) -> torch.Tensor:
-        """Return the scaled loss; while evaluating, keep the outputs instead."""
-        if self._seen is not None:
-            self._seen.append(_to_cpu(outputs))
-            return torch.zeros((), device=outputs[0].device)
+        """Return the scaled loss; while evaluating, keep what is wanted of the outputs instead."""
         *labels_only, factor = labels
-        return self._loss_of(_as_float32(outputs), tuple(labels_only)) * factor
+        if self._finish is not None:
+            self._seen.append(self._finish(as_float32(outputs), tuple(labels_only)))
+            return torch.zeros((), device=outputs[0].device)
+        return self._loss_of(as_float32(outputs), tuple(labels_only)) * factor
+
+
+def _refuse_shared_parameters(whole: Stage, cuts: Sequence[Cut]) -> None:
+    shared = sorted(shared_by_stages(whole.model, cuts))
+    if shared:
+        raise RunError(
+            f"layouts with pipe cannot train this model yet: {len(cuts)} stages would share parameters "
+            f"({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}); use layout=zero1, zero2 or zero3"
+        )
 
 
 class _Handed(torch.nn.Module):
@@ -258,12 +276,9 @@ def _set_learning_rate(optimizer: Any, learning_rate: float) -> None:
         group["lr"] = learning_rate
 
 
-def _as_float32(tensors: Tensors) -> Tensors:
+def as_float32(tensors: Tensors) -> Tensors:
+    """Return the tensors, those of other float types as float32."""
     return tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors)
-
-
-def _to_cpu(tensors: Tensors) -> Tensors:
-    return tuple(tensor.detach().float().cpu() for tensor in tensors)
 
 
 def _as_number(value: Any) -> float | None:

@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from polyhead.backbone.checkpoint.model_folder import record_of, save_model
+from polyhead.backbone.checkpoint.model_folder import extra_files, record_of, save_model
 from polyhead.backbone.checkpoint.store import save_checkpoint
 from polyhead.backbone.data.batching import Batch, plan_epoch, split_batch
-from polyhead.backbone.evaluation.scoring import Evaluation, evaluate_predictions, is_better, value_of
-from polyhead.backbone.inference.running import run_inference
+from polyhead.backbone.evaluation.scoring import (
+    LOSS,
+    Evaluation,
+    evaluate_loss,
+    evaluate_predictions,
+    is_better,
+    value_of,
+)
+from polyhead.backbone.inference.running import Write, run_inference, writer_for
 from polyhead.backbone.parallel.engine import Engine
 from polyhead.backbone.parallel.processes import World
 from polyhead.backbone.training.preparation import Prepared
@@ -90,12 +97,14 @@ class TrainingLoop:
         self.config, self.prepared, self.engine, self.world = config, prepared, engine, world
         self.registry, self.folder, self.progress, self._stop_asked = registry, folder, progress, stop_asked
         self.metrics = registry.metrics(config.task)
-        features = prepared.train.collator.features
-        self._lengths = features.lengths
-        self.steps_per_epoch = math.ceil(len(features) / config.training.batch_size)
+        self._items = prepared.items
+        self.steps_per_epoch = math.ceil(len(self._items.members) / config.training.batch_size)
         wanted = config.training.max_steps or math.ceil(config.training.epochs * self.steps_per_epoch)
         self.total_steps = max(1, wanted)
-        self.metric = config.training.metric or prepared.task.headline(prepared.setup)
+        self._write = self._writer()
+        scored = prepared.task.encode_prompts is None or self._write is not None
+        self.metric = config.training.metric or (prepared.task.headline(prepared.setup) if scored else LOSS)
+        self._setup = prepared.setup
         self._best: Evaluation | None = None
         self._epoch_plan: tuple[int, list[tuple[int, ...]]] = (-1, [])
 
@@ -158,13 +167,18 @@ class TrainingLoop:
         epoch, index = divmod(self.progress.step, self.steps_per_epoch)
         if self._epoch_plan[0] != epoch:
             training = config.training
-            plan = plan_epoch(self._lengths, training.batch_size, seed=training.seed, epoch=epoch)
+            plan = plan_epoch(self._items.lengths, training.batch_size, seed=training.seed, epoch=epoch)
             self._epoch_plan = (epoch, plan)
-        group = self._epoch_plan[1][index]
-        parts = split_batch(group, self._lengths, ranks=spread.data_size, max_tokens=config.data.max_tokens)
+        units = self._items.units(self._epoch_plan[1][index])
+        sizes = np.array([unit.tokens for unit in units])
+        parts = split_batch(range(len(units)), sizes, ranks=spread.data_size, max_tokens=config.data.max_tokens)
         collator = self.prepared.train.collator
         return [
-            collator.collate(part or group[:1], with_labels=True, weight=1.0 if part else 0.0)
+            collator.collate_rows(
+                [row for unit in sorted(part) or (0,) for row in units[unit].rows],  # a smaller group stays last
+                with_labels=True,
+                weight=1.0 if part else 0.0,
+            )
             for part in parts[spread.data_rank]
         ]
 
@@ -231,34 +245,49 @@ class TrainingLoop:
         prepared = self.prepared
         split = prepared.validation
         assert split is not None
-        task, setup, limit = prepared.task, prepared.setup, self.config.data.max_tokens
-        found = run_inference(self.engine, task, setup, split.collator, split.examples, self.world, max_tokens=limit)
+        task = prepared.task
+        found = run_inference(
+            self.engine,
+            prepared.reader(self.config.data.max_tokens),
+            split.collator,
+            split.examples,
+            self.world,
+            write=self._write,
+            calibrate=True,
+        )
+        self._setup = found.setup
         scored: Evaluation | None = None
         if self.world.is_main:
-            scored = evaluate_predictions(
-                task,
-                self.metrics,
-                found.predictions,
-                split.examples,
-                setup,
-                split="validation",
-                loss=found.loss,
-            )
+            told: dict[str, Any] = {"split": "validation", "loss": found.loss}
+            if found.predictions:
+                scored = evaluate_predictions(
+                    task, self.metrics, found.predictions, split.examples, found.setup, **told
+                )
+            else:
+                scored = evaluate_loss(task, len(split.examples), **told)
             scored = replace(scored, skipped=split.skipped)
         everywhere = self.world.broadcast(scored)
         assert everywhere is not None
         return everywhere
+
+    def _writer(self) -> Write | None:
+        """Return what writes text for the validation, where the task writes and the config wants it."""
+        prepared = self.prepared
+        if prepared.task.encode_prompts is None or not self.config.training.validate_generation:
+            return None
+        return writer_for(prepared.reader(self.config.data.max_tokens), self.engine.stage, self.world.device)
 
     def _save_model(self) -> None:
         prepared, settings = self.prepared, self.prepared.settings
         record = record_of(
             self.config.task,
             self.config.head,
-            prepared.setup,
+            self._setup,
             max_length=settings.max_length,
             stride=settings.stride,
         )
-        save_model(self.folder.model, self.engine, self.world, prepared.backbone.tokenizer, record)
+        extra = extra_files(prepared.task, self._setup, prepared.backbone, settings.max_length)
+        save_model(self.folder.model, self.engine, self.world, prepared.backbone.tokenizer, record, extra)
 
     def _save_checkpoint(self) -> None:
         kept: Mapping[str, Any] = {**self.progress.to_json(), "fingerprint": self.prepared.fingerprint}

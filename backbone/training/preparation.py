@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from polyhead.backbone.data.batching import Collator
+from polyhead.backbone.data.batching import Collator, Items
 from polyhead.backbone.data.examples import read_examples
 from polyhead.backbone.data.features import encode_examples
-from polyhead.backbone.evaluation.scoring import LOSS, score, value_of
-from polyhead.backbone.model.loading import Backbone, find_backbone, load_with_head
+from polyhead.backbone.evaluation.scoring import LOSS, PERPLEXITY, score, value_of
+from polyhead.backbone.inference.running import Reader
+from polyhead.backbone.model.adapters import add_lora
+from polyhead.backbone.model.loading import Backbone, decoder_start, find_backbone, load_with_head, reading_family
 from polyhead.backbone.model.stages import Stage
+from polyhead.backbone.model.vocabulary import extend_tokenizer, resize
 from polyhead.backbone.options import build_options
 from polyhead.backbone.parallel.processes import World
 from polyhead.configs.schema import RunConfig
-from polyhead.registry import EncodeSettings, Example, Registry, RowError, RunError, Task, TaskSetup
+from polyhead.registry import EncodeSettings, Example, HeadSpec, Registry, RowError, RunError, Task, TaskSetup
 
 Say = Callable[[str], None]
 TELL_EVERY = 50_000
@@ -49,10 +52,16 @@ class Prepared:
     backbone: Backbone
     stage: Stage
     settings: EncodeSettings
+    items: Items
+    """What a step draws from the training data."""
     train: Split
     validation: Split | None
     fingerprint: Mapping[str, Any]
     """Names what a resumed run must share with the one that it goes on with."""
+
+    def reader(self, max_tokens: int) -> Reader:
+        """Return how the validation data are read."""
+        return Reader(self.task, self.settings, max_tokens)
 
 
 def prepare_run(config: RunConfig, registry: Registry, world: World, say: Say) -> Prepared:
@@ -79,14 +88,14 @@ def prepare_run(config: RunConfig, registry: Registry, world: World, say: Say) -
         validation, validation_skipped = found.examples, len(found.skipped)
     if validation:
         _refuse_unknown_metric(config, registry, task, setup, validation)
-    settings = encode_settings(backbone, setup, config.data.max_length, config.data.stride)
-    encode = _Encoder(task, settings, world, say, cache=config.data.cache)
+    spec = factory(setup)
+    new_tokens = _teach_characters(config, backbone, train, say)
+    settings = encode_settings(backbone, spec, setup, config.data.max_length, config.data.stride)
+    encode = _Encoder(task, backbone, spec, settings, world, say, cache=config.data.cache)
     train_split = encode(train, skipped)
     validation_split = encode(validation, validation_skipped) if validation else None
     _tell(train_split, validation_split, say, held_out=not config.data.validation)
-    torch.manual_seed(config.training.seed)  # the same new weights on every rank
-    spec = factory(setup)
-    model, head = load_with_head(backbone, spec, dropout=config.training.dropout)
+    model, head = _load(config, backbone, spec, new_tokens=new_tokens, say=say)
     stage = Stage(model, head, spec, train_split.collator.input_names)
     return Prepared(
         task,
@@ -94,19 +103,55 @@ def prepare_run(config: RunConfig, registry: Registry, world: World, say: Say) -
         backbone,
         stage,
         settings,
+        _items(task, settings, train_split),
         train_split,
         validation_split,
         _fingerprint(config, setup, train),
     )
 
 
+def _teach_characters(config: RunConfig, backbone: Backbone, train: Sequence[Example], say: Say) -> int:
+    """Make tokens of the characters that the tokenizer does not know, where the config wants it; return how many."""
+    if config.backbone.new_tokens is None:
+        return 0
+    found = extend_tokenizer(backbone.tokenizer, train, min_count=config.backbone.new_tokens_min_count)
+    say(f"backbone.new_tokens: {found:,} new tokens" if found else "backbone.new_tokens: the tokenizer knows them all")
+    return found
+
+
+def _load(config: RunConfig, backbone: Backbone, spec: HeadSpec, *, new_tokens: int, say: Say) -> tuple[Any, Any]:
+    """Return model and head with what the config adds to the backbone; the same new weights on every rank."""
+    torch.manual_seed(config.training.seed)
+    model, head = load_with_head(
+        backbone, spec, dropout=config.training.dropout, decoder_blocks=config.backbone.decoder_blocks
+    )
+    if new_tokens:
+        resize(model, backbone.tokenizer)
+    if config.backbone.lora is not None:
+        add_lora(model, config.backbone.lora, train_embeddings=bool(new_tokens))
+        parts = [module for module in (model, head) if module is not None]
+        sizes = [(each.numel(), each.requires_grad) for module in parts for each in module.parameters()]
+        trained, all_of_them = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
+        say(f"backbone.lora: {trained:,} of {all_of_them:,} parameters train")
+    return model, head
+
+
 def _refuse_unknown_metric(
     config: RunConfig, registry: Registry, task: Task[Any, Any], setup: TaskSetup, examples: Sequence[Example]
 ) -> None:
     """Find out now, not after the first epoch, whether the metrics give the value that is to choose the best model."""
-    if config.training.metric is not None:
-        values, _, _ = score(task, registry.metrics(task.name), task.baseline(examples, setup), examples, setup)
-        value_of({**values, LOSS: 0.0}, config.training.metric)
+    wanted, training = config.training.metric, config.training
+    if wanted is None:
+        return
+    if task.encode_prompts is not None and not training.validate_generation:
+        if wanted not in (LOSS, PERPLEXITY):
+            raise RunError(
+                f"training.metric={wanted}: validation of task '{task.name}' writes no text and gives {LOSS} and "
+                f"{PERPLEXITY} only; say training.validate_generation=true, or choose one of these"
+            )
+        return
+    values, _, _ = score(task, registry.metrics(task.name), task.baseline(examples, setup), examples, setup)
+    value_of({**values, LOSS: 0.0}, wanted)
 
 
 def _tell(train: Split, validation: Split | None, say: Say, *, held_out: bool) -> None:
@@ -165,26 +210,33 @@ def _read(
     )
 
 
-def encode_settings(backbone: Backbone, setup: TaskSetup, max_length: int | None, stride: int | None) -> EncodeSettings:
-    """Return how texts become windows for this backbone; no ``stride`` is a quarter of the window.
+def encode_settings(
+    backbone: Backbone, spec: HeadSpec, setup: TaskSetup, max_length: int | None, stride: int | None
+) -> EncodeSettings:
+    """Return how texts become windows for this backbone and head; no ``stride`` is a quarter of the window.
 
     Raises:
         RunError: The wanted window is longer than the backbone can read.
 
     """
-    longest = backbone.longest_window
-    wanted = max_length or longest
-    if wanted > longest:
-        raise RunError(
-            f"data.max_length: {wanted} is more than backbone '{backbone.reference}' reads: at most {longest}"
-        )
-    return EncodeSettings(backbone.tokenizer, wanted, wanted // 4 if stride is None else stride, setup)
+    wanted, most = max_length or backbone.longest_window, backbone.most_positions
+    if wanted > most:
+        raise RunError(f"data.max_length: {wanted} is more than backbone '{backbone.reference}' reads: at most {most}")
+    return EncodeSettings(
+        backbone.tokenizer,
+        wanted,
+        wanted // 4 if stride is None else stride,
+        setup,
+        reading_family(backbone, spec),
+        decoder_start(backbone, spec),
+    )
 
 
 def collator_for(
     task: Task[Any, Any],
     settings: EncodeSettings,
     examples: Sequence[Example],
+    names: tuple[str, ...],
     *,
     cache: bool,
     progress: Callable[[int], None] | None = None,
@@ -192,20 +244,48 @@ def collator_for(
     """Return the features of some examples, ready to be batched; ``progress`` is told how many more are encoded."""
     tokenizer = settings.tokenizer
     features = encode_examples(task, examples, settings, cache=cache, progress=progress)
-    pads = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return Collator(features, input_names(tokenizer), pads, task.label_fields(settings.setup))
+    pad = tokenizer.pad_token_id or 0
+    pads = {"input_ids": pad, "decoder_input_ids": pad, "token_type_ids": tokenizer.pad_token_type_id}
+    return Collator(features, names, pads, task.label_fields(settings.setup))
 
 
-def input_names(tokenizer: Any) -> tuple[str, ...]:
-    """Return the names under which a tokenizer gives what its model takes, ids first."""
-    return tuple(tokenizer("a", verbose=False))
+def input_names(backbone: Backbone, spec: HeadSpec, task: Task[Any, Any]) -> tuple[str, ...]:
+    """Return the names of a model's inputs, ids first: what the tokenizer gives, and what its decoder takes besides.
+
+    A decoder of packed rows takes ``position_ids``, which tell where a text begins.
+    """
+    names = list(backbone.tokenizer("a", verbose=False))
+    if backbone.family != "encoder" and "token_type_ids" in names:
+        names.remove("token_type_ids")  # only encoders take them: GPT-2 would add its word embeddings by them
+    if task.packs and backbone.family == "decoder":
+        names.append("position_ids")
+    if spec.auto_class == "AutoModelForSeq2SeqLM":
+        names.append("decoder_input_ids")
+    return tuple(names)
+
+
+def _items(task: Task[Any, Any], settings: EncodeSettings, train: Split) -> Items:
+    packs = task.packs and settings.family == "decoder"
+    together = None if task.together is None else task.together(settings.setup)
+    return Items.of(train.collator.features, together=together, row_width=settings.max_length if packs else 0)
 
 
 class _Encoder:
     """Encode splits; with a cache, one process does the work and the others read what it wrote."""
 
-    def __init__(self, task: Task[Any, Any], settings: EncodeSettings, world: World, say: Say, *, cache: bool) -> None:
+    def __init__(
+        self,
+        task: Task[Any, Any],
+        backbone: Backbone,
+        spec: HeadSpec,
+        settings: EncodeSettings,
+        world: World,
+        say: Say,
+        *,
+        cache: bool,
+    ) -> None:
         self._task, self._settings, self._world, self._say, self._cache = task, settings, world, say, cache
+        self._names = input_names(backbone, spec, task)
 
     def __call__(self, examples: Sequence[Example], skipped: int) -> Split:
         if not self._cache or self._world.is_main:
@@ -223,7 +303,7 @@ class _Encoder:
             if done // TELL_EVERY < (done := done + more) // TELL_EVERY:
                 self._say(f"encoded {done:,} of {len(examples):,} examples")
 
-        return collator_for(self._task, self._settings, examples, cache=self._cache, progress=count)
+        return collator_for(self._task, self._settings, examples, self._names, cache=self._cache, progress=count)
 
 
 def _fingerprint(config: RunConfig, setup: TaskSetup, train: Sequence[Example]) -> dict[str, Any]:
@@ -233,6 +313,8 @@ def _fingerprint(config: RunConfig, setup: TaskSetup, train: Sequence[Example]) 
     return {
         "task": config.task,
         "backbone": config.backbone.name,
+        "backbone.lora": config.backbone.lora and config.backbone.lora.model_dump(mode="json"),
+        "backbone.new_tokens": config.backbone.new_tokens and config.backbone.new_tokens_min_count,
         "head": config.head,
         "labels": list(setup.labels),
         "training rows": digest.hexdigest(),

@@ -27,14 +27,17 @@ TASK: Task[TextExample, LabelPrediction | LabelSetPrediction] = Task(
     check_example=data.check_example,
     encode=data.encode,
     label_fields=heads.label_fields,
-    heads={"encoder": heads.default_head},
+    heads={"encoder": heads.default_head, "decoder": heads.decoder_head, "encoder-decoder": heads.default_head},
     count_targets=heads.count_targets,
     loss=heads.loss,
     decode=heads.decode,
-    metrics=(Metric("classification", metrics.score, lower_is_better=frozenset({"hamming_loss"})),),
+    metrics=(
+        Metric("classification", metrics.score, lower_is_better=frozenset({"hamming_loss", "ece", "ece_uncalibrated"})),
+    ),
     headline=metrics.headline,
     baseline_name="majority class",
     baseline=metrics.baseline,
+    calibrate=metrics.calibrate,
 )
 
 
@@ -45,9 +48,9 @@ def polyhead_register_tasks() -> list[Task[TextExample, LabelPrediction | LabelS
 
 
 @hookimpl
-def polyhead_provide_head(task: str, family: str, head: str) -> HeadFactory | None:
-    """Offer the toolkit's mean-pooled head beside the default one."""
-    return heads.pooled_head if (task, family, head) == ("classification", "encoder", "pooled") else None
+def polyhead_provide_head(task: str, head: str) -> HeadFactory | None:
+    """Offer the toolkit's mean-pooled head beside the default one, for every family."""
+    return heads.pooled_head if (task, head) == ("classification", "pooled") else None
 
 
 @hookimpl

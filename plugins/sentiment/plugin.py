@@ -5,18 +5,18 @@ from __future__ import annotations
 from polyhead.plugins.sentiment import data, metrics
 from polyhead.plugins.sentiment import head as heads
 from polyhead.registry import Column, HeadFactory, Metric, Perturbation, Task, TextExample, hookimpl
-from polyhead.registry.toolkit.label_predictions import LabelPrediction
-from polyhead.registry.toolkit.perturbations import text_perturbations
+from polyhead.registry.toolkit.perturbations import perturbations_of_the_text
 
 polyhead_api_version = 1
 
-TASK: Task[TextExample, LabelPrediction] = Task(
+TASK: Task[TextExample, metrics.Answer] = Task(
     name="sentiment",
-    summary="How positive or negative a text is: one polarity label.",
+    summary="How positive or negative a text, or an aspect of it, is: a label, stars or a number.",
     example_type=TextExample,
     columns=(
         Column("text", "the text to judge"),
-        Column("label", "its polarity, such as positive or negative", required="training"),
+        Column("aspect", "what in the text is judged, where not the whole: battery, service, ...", required="never"),
+        Column("label", "its polarity: a name such as positive, stars from 1 to 5, or a number", required="training"),
         Column("id", "a name for the row; file name and line otherwise", required="never"),
     ),
     options=data.SentimentOptions,
@@ -26,11 +26,11 @@ TASK: Task[TextExample, LabelPrediction] = Task(
     check_example=data.check_example,
     encode=data.encode,
     label_fields=heads.label_fields,
-    heads={"encoder": heads.default_head},
+    heads={"encoder": heads.default_head, "decoder": heads.decoder_head, "encoder-decoder": heads.default_head},
     count_targets=heads.count_targets,
     loss=heads.loss,
     decode=heads.decode,
-    metrics=(Metric("sentiment", metrics.score),),
+    metrics=(Metric("sentiment", metrics.score, lower_is_better=frozenset({"mae", "rmse"})),),
     headline=metrics.headline,
     baseline_name="majority class",
     baseline=metrics.baseline,
@@ -38,18 +38,18 @@ TASK: Task[TextExample, LabelPrediction] = Task(
 
 
 @hookimpl
-def polyhead_register_tasks() -> list[Task[TextExample, LabelPrediction]]:
+def polyhead_register_tasks() -> list[Task[TextExample, metrics.Answer]]:
     """Add the task."""
     return [TASK]
 
 
 @hookimpl
-def polyhead_provide_head(task: str, family: str, head: str) -> HeadFactory | None:
-    """Offer the toolkit's mean-pooled head beside the default one."""
-    return heads.pooled_head if (task, family, head) == ("sentiment", "encoder", "pooled") else None
+def polyhead_provide_head(task: str, head: str) -> HeadFactory | None:
+    """Offer the toolkit's mean-pooled head beside the default one, for every family."""
+    return heads.pooled_head if (task, head) == ("sentiment", "pooled") else None
 
 
 @hookimpl
 def polyhead_register_perturbations(task: str) -> list[Perturbation[TextExample]]:
-    """Offer the changes that fit any text."""
-    return text_perturbations() if task == "sentiment" else []
+    """Offer the changes that fit any text; aspects are left as they are."""
+    return perturbations_of_the_text() if task == "sentiment" else []

@@ -24,6 +24,7 @@ from sklearn.metrics import (
     hamming_loss,
     matthews_corrcoef,
     precision_recall_fscore_support,
+    roc_auc_score,
 )
 from sklearn.preprocessing import MultiLabelBinarizer
 
@@ -40,7 +41,7 @@ class SingleLabelMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ship
     """Accuracy, averaged precision, recall and F1, and Matthews' correlation of label numbers."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return _info("Accuracy, precision, recall, F1, MCC; one label each.", datasets.Value("int64"))
+        return metric_info("Accuracy, precision, recall, F1, MCC; one label each.", datasets.Value("int64"))
 
     def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
         occurring = sorted({*predictions, *references})
@@ -56,7 +57,7 @@ class MultiLabelMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ships
 
     def _info(self) -> evaluate.MetricInfo:
         number_sets = datasets.List(datasets.Value("int64"))
-        return _info("Precision, recall, F1, subset accuracy, Hamming loss; label sets.", number_sets)
+        return metric_info("Precision, recall, F1, subset accuracy, Hamming loss; label sets.", number_sets)
 
     def _compute(
         self, predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]], *, label_count: int
@@ -80,7 +81,7 @@ def single_label_scores(predicted: Sequence[str], expected: Sequence[str], label
     numbers = _numbers(labels)
     references = [_number(label, numbers, "expected") for label in expected]
     predictions = [_number(label, numbers, "predicted") for label in predicted]
-    values = _run(SingleLabelMetric, predictions, references)
+    values = run_metric(SingleLabelMetric, predictions, references)
     occurring = sorted({*predictions, *references})
     tables = [_table_by_label(references, predictions, occurring, labels)]
     if len(labels) <= LARGEST_CONFUSION_MATRIX:
@@ -102,7 +103,7 @@ def multi_label_scores(
     numbers = _numbers(labels)
     references = [_number_set(chosen, numbers, "expected") for chosen in expected]
     predictions = [_number_set(chosen, numbers, "predicted") for chosen in predicted]
-    values = _run(MultiLabelMetric, predictions, references, label_count=len(labels))
+    values = run_metric(MultiLabelMetric, predictions, references, label_count=len(labels))
     table = _table_by_label(
         _indicators(references, len(labels)),
         _indicators(predictions, len(labels)),
@@ -112,9 +113,22 @@ def multi_label_scores(
     return Scores(values, _signature("subset_accuracy+prf+hamming_loss", labels), (table,))
 
 
-def _run(
-    metric: type[evaluate.Metric], predictions: Sequence[Any], references: Sequence[Any], **settings: int
+def detection_scores(
+    predicted: Sequence[bool], scores: Sequence[float], expected: Sequence[bool]
 ) -> Mapping[str, float]:
+    """Score how well something is found: ``precision``, ``recall``, ``f1`` and, of the scores behind it, ``auroc``.
+
+    The area under the curve is left out where every case, or none, is positive.
+    """
+    precision, recall, f1, _ = precision_recall_fscore_support(expected, predicted, average="binary", zero_division=0)
+    values = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+    return values if len(set(expected)) == 1 else {**values, "auroc": float(roc_auc_score(expected, scores))}
+
+
+def run_metric(
+    metric: type[evaluate.Metric], predictions: Sequence[Any], references: Sequence[Any], **settings: float
+) -> Mapping[str, float]:
+    """Compute a local metric in memory, at once; raises `DataError` where there is nothing to score."""
     if not references:
         raise DataError("nothing to score: there are no examples")
     with TemporaryDirectory() as folder:  # evaluate always makes one, by default in the user's home
@@ -124,12 +138,13 @@ def _run(
     return computed
 
 
-def _info(description: str, number: datasets.Value | datasets.List) -> evaluate.MetricInfo:
+def metric_info(description: str, number: datasets.Value | datasets.List) -> evaluate.MetricInfo:
+    """Describe a local metric whose predictions and references are numbers, or lists of them."""
     features = datasets.Features({"predictions": number, "references": number})
     return evaluate.MetricInfo(
         description=description,
         citation="",
-        inputs_description="Numbers of labels, as they stand in the label set.",
+        inputs_description="Numbers: of labels, as they stand in the label set, or measured ones.",
         features=features,
         reference_urls=["https://scikit-learn.org/stable/modules/model_evaluation.html"],
     )

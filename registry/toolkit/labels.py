@@ -101,6 +101,18 @@ def check_labels(example: TextExample, setup: TaskSetup, *, column: str = "label
             )
 
 
+def check_known(option: str, names: Iterable[str], labels: Sequence[str]) -> None:
+    """Refuse an option that names a label which the model does not have.
+
+    Raises:
+        DataError: With the unknown label, the nearest known one and the list.
+
+    """
+    for name in names:
+        if name not in labels:
+            raise DataError(f"{option}: unknown label '{name}'.{did_you_mean(name, labels)} {available(labels)}")
+
+
 def label_counts(examples: Iterable[TextExample]) -> Counter[str]:
     """Count how many examples bear each label."""
     return Counter(label for example in examples for label in example.labels or ())
@@ -130,11 +142,8 @@ def class_weights(wanted: str | Mapping[str, float], labels: Sequence[str], coun
         if wanted != "balanced":
             raise DataError(f"options.class_weights: expected 'balanced' or weights by label, found '{wanted}'")
         return [sum(counts.values()) / (len(labels) * counts[label]) for label in labels]
+    check_known("options.class_weights", wanted, labels)
     for label, weight in wanted.items():
-        if label not in labels:
-            raise DataError(
-                f"options.class_weights: unknown label '{label}'.{did_you_mean(label, labels)} {available(labels)}"
-            )
         if not weight > 0:
             raise DataError(f"options.class_weights.{label}: expected a number above 0, found {weight}")
     return [float(wanted.get(label, 1.0)) for label in labels]

@@ -21,6 +21,11 @@ def text_perturbations() -> list[Perturbation[TextExample]]:
     ]
 
 
+def perturbations_of_the_text() -> list[Perturbation[TextExample]]:
+    """Return the same, leaving the second text as it is: an aspect is no one's typing error."""
+    return [_without_pair(found) for found in text_perturbations()]
+
+
 def swap_neighbours(text: str, draw: random.Random) -> str:
     """Swap two neighbouring characters in about one word of ten, at least in one; spaces stay where they are."""
     words = text.split(" ")
@@ -41,6 +46,13 @@ def drop_punctuation(text: str, _: random.Random) -> str:
 def widen(text: str, _: random.Random) -> str:
     """Write ASCII letters, digits and marks in the full-width forms that Chinese keyboards give."""
     return "".join(chr(ord(character) + 0xFEE0) if "!" <= character <= "~" else character for character in text)
+
+
+def _without_pair(given: Perturbation[TextExample]) -> Perturbation[TextExample]:
+    def apply(example: TextExample, draw: random.Random) -> TextExample:
+        return replace(given.apply(example, draw), text_pair=example.text_pair)
+
+    return Perturbation(given.name, given.summary, apply)
 
 
 def _on_text(name: str, summary: str, change: Callable[[str, random.Random], str]) -> Perturbation[TextExample]:

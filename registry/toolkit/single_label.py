@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from polyhead.registry.contracts import (
@@ -23,7 +23,7 @@ from polyhead.registry.contracts import (
 from polyhead.registry.examples import TextExample
 from polyhead.registry.toolkit.label_predictions import LabelPrediction, likeliest_label
 from polyhead.registry.toolkit.labels import check_labels, class_weights, label_counts, label_of, learn_labels, text_of
-from polyhead.registry.toolkit.text_encoding import encode_texts
+from polyhead.registry.toolkit.text_encoding import encode_texts, mixed_pairs
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,7 @@ def single_label_task(name: str, summary: str) -> Task[TextExample, LabelPredict
         check_example=check_example,
         encode=encode,
         label_fields=label_fields,
-        heads={"encoder": default_head},
+        heads={"encoder": default_head, "decoder": decoder_head, "encoder-decoder": default_head},
         count_targets=count_targets,
         loss=loss,
         decode=decode,
@@ -75,7 +75,7 @@ def to_example(row: Row, row_id: str, options: Any) -> TextExample:  # noqa: ARG
 def prepare(examples: Sequence[TextExample], options: SingleLabelOptions) -> TaskSetup:
     """Learn the labels, the majority label and the class weights from the training examples."""
     labels, counts = learn_labels(examples), label_counts(examples)
-    facts: dict[str, object] = {"majority_label": max(labels, key=counts.__getitem__)}
+    facts: dict[str, object] = {"majority_label": max(labels, key=counts.__getitem__), **mixed_pairs(examples)}
     if options.class_weights is not None:
         facts["class_weights"] = class_weights(options.class_weights, labels, counts)
     return TaskSetup(options, labels, facts)
@@ -116,6 +116,11 @@ def default_head(setup: TaskSetup) -> HeadSpec:
     )
 
 
+def decoder_head(setup: TaskSetup) -> HeadSpec:
+    """Score the labels with the architecture's own head; where it has none, from the last token's state."""
+    return replace(default_head(setup), build=_build_last_token_head)
+
+
 def pooled_head(setup: TaskSetup) -> HeadSpec:
     """Score the labels from the mean of the token states."""
     return HeadSpec(size=len(setup.labels), labels=setup.labels, build=_build_pooled_head)
@@ -125,6 +130,12 @@ def _build_pooled_head(config: Any, spec: HeadSpec) -> torch.nn.Module:
     from polyhead.registry.toolkit.pooled_head import build_pooled_head  # torch: kept out of plugin discovery
 
     return build_pooled_head(config, spec)
+
+
+def _build_last_token_head(config: Any, spec: HeadSpec) -> torch.nn.Module:
+    from polyhead.registry.toolkit.pooled_head import build_last_token_head  # torch: kept out of plugin discovery
+
+    return build_last_token_head(config, spec)
 
 
 def label_fields(setup: TaskSetup) -> tuple[LabelField, ...]:  # noqa: ARG001 - the contract's form

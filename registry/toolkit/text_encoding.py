@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from polyhead.registry.contracts import EncodeSettings, Feature
 from polyhead.registry.errors import DataError
 from polyhead.registry.examples import TextExample
 
+MIXED_PAIRS = "mixed_pairs"
 LabelsOf = Callable[[TextExample], Mapping[str, float | Sequence[float]]]
 
 
@@ -25,11 +27,37 @@ def encode_texts(examples: Sequence[TextExample], settings: EncodeSettings, labe
 
     """
     features: list[Feature] = []
+    examples = _set_apart(_alike(examples, settings), settings.tokenizer)
     for position, (example, inputs) in enumerate(zip(examples, _encode_whole(examples, settings), strict=True)):
         labels = labels_of(example)
         windows = [inputs] if _length(inputs) <= settings.max_length else _windows(example, settings)
         features.extend(Feature(position, window, labels) for window in windows)
     return features
+
+
+def mixed_pairs(examples: Sequence[TextExample]) -> dict[str, bool]:
+    """Return the fact that some examples are pairs and some are not; nothing where all are alike.
+
+    It belongs into the setup: `encode_texts` then gives single texts an empty partner on an encoder-decoder, whose
+    head in ``transformers`` takes the last end token and wants equally many of them in all texts of a batch.
+    """
+    return {MIXED_PAIRS: True} if len({example.text_pair is None for example in examples}) > 1 else {}
+
+
+def _alike(examples: Sequence[TextExample], settings: EncodeSettings) -> Sequence[TextExample]:
+    if settings.family != "encoder-decoder" or MIXED_PAIRS not in settings.setup.facts:
+        return examples
+    return [replace(example, text_pair=example.text_pair or "") for example in examples]
+
+
+def _set_apart(examples: Sequence[TextExample], tokenizer: Any) -> Sequence[TextExample]:
+    """Begin second texts with a line break where the tokenizer puts nothing between the two (as GPT-2's does)."""
+    if tokenizer.num_special_tokens_to_add(pair=True) > tokenizer.num_special_tokens_to_add(pair=False):
+        return examples
+    return [
+        example if example.text_pair is None else replace(example, text_pair=f"\n{example.text_pair}")
+        for example in examples
+    ]
 
 
 def _encode_whole(examples: Sequence[TextExample], settings: EncodeSettings) -> Iterator[dict[str, list[int]]]:
@@ -61,8 +89,8 @@ def _windows(example: TextExample, settings: EncodeSettings) -> Iterator[dict[st
         )
     return _split(
         tokenizer(
-            example.text,
-            pair,
+            [example.text],
+            None if pair is None else [pair],
             truncation=cut,
             max_length=settings.max_length,
             stride=min(settings.stride, room - 1),

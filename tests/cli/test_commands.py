@@ -124,7 +124,7 @@ def test_evaluate_a_model_that_others_fine_tuned(polyhead, finished_run, tmp_pat
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
         (foreign / name).write_bytes((finished_run / "model" / name).read_bytes())
     file = write_csv(tmp_path / "own.csv", ROWS, encoding="utf-8")
-    answer = polyhead("evaluate", "classification", "--model", foreign, "--data", file, "--json")
+    answer = polyhead("evaluate", "sentiment", "--model", foreign, "--data", file, "--json")
     assert answer.code == 0, answer.err
     expected = polyhead("evaluate", finished_run, "--data", file, "--json").json
     assert answer.json["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
@@ -343,15 +343,22 @@ def test_config_schema_and_list(polyhead):
 def test_tasks_lists_them(polyhead):
     found = {task["name"]: task for task in polyhead("tasks", "--json").json}
     assert {"sentiment", "classification"} <= found.keys()
-    assert found["sentiment"]["families"] == ["encoder"]
+    assert found["sentiment"]["families"] == ["decoder", "encoder", "encoder-decoder"]
     assert found["sentiment"]["distribution"] == "polyhead"
-    assert "one polarity label" in polyhead("tasks").out
+    assert "How positive or negative a text" in polyhead("tasks").out
 
 
 def test_tasks_show_tells_columns_options_and_metrics(polyhead):
     found = polyhead("tasks", "show", "classification", "--json").json
     assert [column["name"] for column in found["columns"]] == ["text", "text_pair", "label", "id"]
-    assert [option["name"] for option in found["options"]] == ["multi_label", "threshold", "class_weights"]
+    assert [option["name"] for option in found["options"]] == [
+        "multi_label",
+        "threshold",
+        "class_weights",
+        "calibrated",
+        "reject",
+        "out_of_scope",
+    ]
     shown = polyhead("tasks", "show", "classification").out
     assert "Perturbations: full-width, lowercase, no-punctuation, typos" in shown
     assert "Baseline: majority class" in shown

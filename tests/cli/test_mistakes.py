@@ -88,7 +88,10 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     ),
     "a column that the task does not have": (
         lambda p: p.finetune("data.columns.txt=review"),
-        "data.columns.txt: task 'sentiment' has no column 'txt'. Did you mean 'text'? Available: id, label, text.",
+        (
+            "data.columns.txt: task 'sentiment' has no column 'txt'. Did you mean 'text'? "
+            "Available: aspect, id, label, text."
+        ),
     ),
     "an unknown label": (
         lambda p: p.evaluate(p.file("labels.csv", "text,label\ngood,positiv\n")),
@@ -255,7 +258,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     ),
     "evaluate: a backbone without a head": (
         lambda p: ["evaluate", "sentiment", "--model", "minilm", "--data", p.good],
-        "minilm holds a backbone without a fine-tuned head (BertModel): fine-tune it first",
+        "minilm holds no fine-tuned head for task 'sentiment' (BertModel): fine-tune it first",
     ),
     "evaluate: another task's model": (
         lambda p: ["evaluate", "classification", "--model", p.run, "--data", p.good],

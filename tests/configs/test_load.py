@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polyhead.configs.errors import ConfigError
-from polyhead.configs.load import dump_config, load_config, recipe_path, require_training_data
+from polyhead.configs.load import dump_config, list_recipes, load_config, recipe_path, require_training_data
 
 RECIPE = """\
 task: sentiment
@@ -145,17 +145,13 @@ def test_training_data_are_only_needed_to_train() -> None:
         (
             "sentimnt",
             (
-                "unknown recipe 'sentimnt'. Did you mean 'sentiment'? Available: classification, "
-                "classification-banking77, sentiment, sentiment-rotten-tomatoes; or give the path of a YAML "
-                "file."
+                f"unknown recipe 'sentimnt'. Did you mean 'sentiment'? Available: {', '.join(list_recipes())}; "
+                "or give the path of a YAML file."
             ),
         ),
         (
             "情感",
-            (
-                "unknown recipe '情感'. Available: classification, classification-banking77, sentiment, "
-                "sentiment-rotten-tomatoes; or give the path of a YAML file."
-            ),
+            f"unknown recipe '情感'. Available: {', '.join(list_recipes())}; or give the path of a YAML file.",
         ),
         ("sentiment.yaml", "sentiment.yaml does not exist. Did you mean the shipped recipe 'sentiment'?"),
         ("../配置/mime.yaml", "../配置/mime.yaml does not exist. Did you mean '../配置/mine.yaml'?"),

@@ -12,7 +12,7 @@ from polyhead.configs.load import load_config
 TRAINING = (
     "batch_size, betas, checkpoint_every, divergence_factor, dropout, epochs, epsilon, evaluate_every, "
     "gradient_clipping, keep_checkpoints, learning_rate, log_every, log_to, max_steps, metric, patience, "
-    "precision, schedule, seed, warmup, weight_decay"
+    "precision, schedule, seed, validate_generation, warmup, weight_decay"
 )
 TOP = "backbone, data, deepspeed, head, layout, options, output, task, training"
 
@@ -55,9 +55,19 @@ def message(overrides: list[str], recipe: str = "sentiment") -> str:
             "backbone.nam=x",
             (
                 "unknown key 'backbone.nam'. Did you mean 'backbone.name'? "
-                "Allowed in backbone: name, revision, trust_remote_code."
+                "Allowed in backbone: decoder_blocks, lora, name, new_tokens, new_tokens_min_count, revision, "
+                "trust_remote_code."
             ),
         ),
+        (
+            "backbone.lora.rnk=4",
+            (
+                "unknown key 'backbone.lora.rnk'. Did you mean 'backbone.lora.rank'? "
+                "Allowed in backbone.lora: alpha, dropout, rank, targets."
+            ),
+        ),
+        ("backbone.lora.targets=[]", "backbone.lora.targets must be a list of at least 1, not []"),
+        ("backbone.new_tokens=words", "backbone.new_tokens must be 'characters', not 'words'"),
         ("task.name=x", "unknown key 'task.name': task holds 'sentiment', which has no keys"),
         # wrong types
         ("training.epochs=three", "training.epochs must be a number, not 'three'"),
@@ -156,6 +166,13 @@ def test_a_mistake_on_the_command_line_gets_one_line(override: str, problem: str
             ),
         ),
         (
+            ["layout=pipe2+zero1", "backbone.lora.rank=4"],
+            (
+                "layout pipe2+zero1 cannot have backbone.lora: the stages of a pipeline train all their weights; "
+                "use layout=zero2 or zero3, or backbone.lora=null"
+            ),
+        ),
+        (
             ["training.warmup=100", "training.max_steps=100"],
             "training.warmup (100 steps) must be smaller than training.max_steps (100)",
         ),
@@ -182,6 +199,8 @@ def test_two_settings_that_disagree_get_one_line(overrides: list[str], problem: 
     [
         ["layout=single", "training.precision=bf16"],
         ["layout=zero1", "training.precision=bf16"],
+        ["layout=zero3", "backbone.lora={}"],
+        ["layout=pipe2+zero1", "backbone.lora={}", "backbone.lora=null"],
         ["layout=pipe2", "training.gradient_clipping=0"],
         ["layout=pipe2+zero1", "training.precision=bf16"],
         ["data.validation=v.csv", "data.validation_fraction=0", "training.patience=2", "training.metric=f1"],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from polyhead.configs.schema import BackboneConfig, DataConfig, RunConfig, TrainingConfig, json_schema
+from polyhead.configs.schema import BackboneConfig, DataConfig, LoraSettings, RunConfig, TrainingConfig, json_schema
 
 
 def documented_keys() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -27,7 +27,7 @@ def test_every_key_has_a_description_in_the_json_schema(key: str, property_: dic
 def test_the_json_schema_forbids_unknown_keys_everywhere() -> None:
     schema = json_schema()
     sections = [schema, *schema["$defs"].values()]
-    assert [section["additionalProperties"] for section in sections] == [False] * 4
+    assert [section["additionalProperties"] for section in sections] == [False] * 5
     assert schema["required"] == ["task"]
 
 
@@ -92,3 +92,10 @@ def test_short_forms_become_the_long_ones() -> None:
 def test_a_model_built_in_code_is_free_of_contradictions_too() -> None:
     with pytest.raises(ValidationError, match=r"data.stride \(200\) must be smaller than data.max_length \(128\)"):
         DataConfig(max_length=128, stride=200)
+
+
+def test_lora_is_off_until_it_is_said() -> None:
+    assert RunConfig(task="ner").backbone.lora is None
+    lora = RunConfig.model_validate({"task": "ner", "backbone": {"lora": {}}}).backbone.lora
+    assert lora == LoraSettings(rank=8, alpha=16, dropout=0.0, targets=("attention",))
+    assert LoraSettings.model_validate({"targets": ["q_proj", "v_proj"]}).targets == ("q_proj", "v_proj")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +43,40 @@ def find_ports(count: int) -> list[int]:
     for probe in probes:
         probe.close()
     return ports
+
+
+def run_two_ranks(folder: Path, commands: list[list[str]]) -> None:
+    """Run polyhead commands one after the other on two ranks, and wait for both."""
+    script = Path(__file__).with_name("run_commands.py")
+    world = {**ENVIRONMENT, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    numbered = json.dumps(list(zip(find_ports(len(commands)), commands, strict=True)))
+    ranks = []
+    for rank in ("0", "1"):
+        with (folder / f"rank{rank}.log").open("w", encoding="utf-8") as log:
+            ranks.append(
+                subprocess.Popen(
+                    [sys.executable, str(script), numbered],
+                    env={**world, "RANK": rank, "LOCAL_RANK": rank},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+    deadline = time.monotonic() + 400
+    while any(rank.poll() is None for rank in ranks) and not any(rank.poll() for rank in ranks):
+        assert time.monotonic() < deadline, "the ranks did not come to an end"
+        time.sleep(0.2)
+    for rank in ranks:
+        if rank.poll() is None:
+            rank.kill()
+        rank.wait()
+    said = "\n".join((folder / f"rank{rank}.log").read_text(encoding="utf-8")[-4000:] for rank in (0, 1))
+    assert [rank.returncode for rank in ranks] == [0, 0], said
+
+
+@pytest.fixture(scope="session")
+def run_ranks() -> Callable[[Path, list[list[str]]], None]:
+    """Return `run_two_ranks`."""
+    return run_two_ranks
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,7 @@ class Runs:
 def runs(
     tmp_path_factory: pytest.TempPathFactory,
     settings: list[str],
-    ports: Callable[[int], list[int]],
-    environment: dict[str, str],
+    run_ranks: Callable[[Path, list[list[str]]], None],
 ) -> Runs:
     """Train under every layout, and go on from half-way under another one: one start-up for all."""
     folder = tmp_path_factory.mktemp("runs")
@@ -62,41 +61,13 @@ def runs(
         commands.append(["copy", str(folder / old), str(target), f"step-{HALF:08d}"])
         commands.append(["finetune", "sentiment", *common, f"layout={new}", f"output={target}", "--resume"])
     commands.append(["finetune", "sentiment", *long_run(settings), f"output={folder / 'undisturbed'}"])
-    numbered = json.dumps(list(zip(ports(len(commands)), commands, strict=True)))
-    run_ranks(folder, numbered, environment)
+    run_ranks(folder, commands)
     return Runs(folder)
 
 
 def long_run(settings: list[str]) -> list[str]:
     """Return the settings of the run that loses a process; dropout is on."""
     return [*settings, "layout=zero2", f"training.max_steps={LONG}", "training.checkpoint_every=10"]
-
-
-def run_ranks(folder: Path, commands: str, environment: dict[str, str]) -> None:
-    """Run the commands on two ranks and wait for both."""
-    script = Path(__file__).with_name("run_commands.py")
-    world = {**environment, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    ranks = []
-    for rank in ("0", "1"):
-        with (folder / f"rank{rank}.log").open("w", encoding="utf-8") as log:
-            ranks.append(
-                subprocess.Popen(
-                    [sys.executable, str(script), commands],
-                    env={**world, "RANK": rank, "LOCAL_RANK": rank},
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            )
-    deadline = time.monotonic() + 400
-    while any(rank.poll() is None for rank in ranks) and not any(rank.poll() for rank in ranks):
-        assert time.monotonic() < deadline, "the ranks did not come to an end"
-        time.sleep(0.2)
-    for rank in ranks:
-        if rank.poll() is None:
-            rank.kill()
-        rank.wait()
-    said = "\n".join((folder / f"rank{rank}.log").read_text(encoding="utf-8")[-4000:] for rank in (0, 1))
-    assert [rank.returncode for rank in ranks] == [0, 0], said
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,16 @@ ROOT = Path(__file__).parents[2]
 README, GUIDE = ROOT / "README.md", ROOT / "docs" / "plugins.md"
 BLOCK = re.compile(r"^```(python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"# (\w+\.py)\n")
-BROUGHT = {"rows_reader", "overconfidence", "shouting", "first_token_head", "house_backbones", "count_labels", "speed"}
+BROUGHT = {
+    "titles",
+    "rows_reader",
+    "overconfidence",
+    "shouting",
+    "first_token_head",
+    "house_backbones",
+    "count_labels",
+    "speed",
+}
 
 
 def modules_of(page: Path) -> dict[str, str]:
@@ -117,6 +126,29 @@ def test_the_pyproject_of_the_guide_packs_the_module() -> None:
     ]
     assert project["project"]["entry-points"]["polyhead"] == {"triage": "my_plugin"}
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"] == ["my_plugin.py"]
+
+
+@pytest.mark.parametrize("backbone", ["bert", "llama", "t5"])
+def test_the_task_that_writes_works_on_every_family(
+    guide: Registry, backbone: str, tmp_path: Path, tiny_backbones: dict[str, Path]
+) -> None:
+    from polyhead.backbone.inference.session import open_session
+    from polyhead.backbone.parallel.processes import World
+    from polyhead.configs.load import load_config
+
+    data = tmp_path / "titles.jsonl"
+    rows = [{"text": f"a long story of number {number} and nothing else", "title": "a story"} for number in range(16)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    more = ("training.validate_generation=true", "options.max_new_tokens=3")
+
+    result = train(guide, "titles", tiny_backbones[backbone], data, tmp_path / "run", *more)
+    config = load_config(str(tmp_path / "run" / "config.yaml"))
+    session = open_session(str(tmp_path / "run"), config, guide, World())
+    (prediction,) = session.predict([guide.task("titles").to_example({"text": "a story"}, "1", None)])
+
+    assert "exact|titles:1" in result.evaluation.signature
+    assert 0.0 <= result.evaluation.values["exact"] <= 1.0
+    assert (prediction.id, type(prediction.title)) == ("1", str)
 
 
 # ── the other kinds ─────────────────────────────────────────────────────────────────────────────────────

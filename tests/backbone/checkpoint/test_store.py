@@ -31,7 +31,7 @@ MOMENTS = {f"{moment}/{name}": value + 1 for moment in ("exp_avg", "exp_avg_sq")
 @pytest.fixture(autouse=True)
 def states(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in for an engine's state."""
-    monkeypatch.setattr(store, "read_weights", lambda _: WEIGHTS)
+    monkeypatch.setattr(store, "read_weights", lambda _, trainable_only: WEIGHTS)
     monkeypatch.setattr(store, "read_optimizer", lambda _: MOMENTS)
 
 

@@ -13,6 +13,7 @@ from polyhead.backbone.data.batching import (
     IGNORED_LABEL,
     Collator,
     Group,
+    Items,
     group_by_length,
     plan_epoch,
     split_batch,
@@ -181,3 +182,58 @@ def test_a_batch_moves_whole():
 def test_ragged_rows_come_back(rows):
     ragged = Ragged.of(rows, np.int32)
     assert [ragged.row(index).tolist() for index in range(len(rows))] == rows
+
+
+# ── what stays together ─────────────────────────────────────────────────────────────────────────────────
+
+
+def several_windows(counts: list[int]) -> FeatureSet:
+    """Return examples with as many features as the counts say; feature n has n + 1 tokens."""
+    found = feature_set([list(range(n + 1)) for n in range(sum(counts))])
+    example_of = np.repeat(np.arange(len(counts)), counts)
+    return FeatureSet(example_of, found.inputs, found.labels, found.spans)
+
+
+def test_a_feature_is_an_item_where_nothing_belongs_together():
+    items = Items.of(several_windows([2, 1]), together=None)
+    assert [unit.rows for unit in items.units([2, 0])] == [((2,),), ((0,),)]
+    assert items.lengths.tolist() == [1, 2, 3]
+
+
+def test_whole_examples_stay_together_in_order():
+    items = Items.of(several_windows([2, 1, 3]), together=2)
+    assert list(items.members) == [(0, 1), (2,), (3, 4, 5)]
+    assert items.lengths.tolist() == [4, 3, 18]  # padded: features times the longest of them
+    first, second = items.units([2, 0, 1])
+    assert first.rows == ((3,), (4,), (5,), (0,), (1,))
+    assert (first.tokens, second.rows, second.tokens) == (36, ((2,),), 3)
+
+
+@given(lengths_of_a_batch, some.integers(60, 120))
+def test_packed_rows_hold_every_feature_once_and_no_more_than_fits(lengths, width):
+    features = feature_set([[0] * length for length in lengths.tolist()])
+    units = Items.of(features, together=None, row_width=width).units(range(len(lengths)))
+    assert sorted(feature for unit in units for row in unit.rows for feature in row) == list(range(len(lengths)))
+    assert all(len(unit.rows) == 1 and unit.tokens == sum(lengths[list(unit.rows[0])]) <= width for unit in units)
+    assert len(units) <= 2 * -(-int(lengths.sum()) // width)  # first fit: never more than twice the least
+
+
+def test_a_packed_row_has_its_features_behind_one_another():
+    labels = {"labels": Ragged.of([[6, 7, -100], [-100], [10, -100]], np.int64)}
+    fields = (LabelField("labels", "int", "targets"),)
+    batch = Collator(feature_set(ROWS, labels), ("input_ids",), {}, fields).collate_rows(
+        [(0, 1), (2,)], with_labels=True
+    )
+    assert batch.inputs[0].tolist() == [[5, 6, 7, 8], [9, 10, 0, 0]]
+    assert batch.labels[0].tolist() == [[6, 7, -100, -100], [10, -100, -100, -100]]
+    assert (batch.features, batch.tokens) == ((0, 1, 2), 6)
+
+
+def test_a_decoders_sequence_has_a_width_of_its_own():
+    found = feature_set(ROWS)
+    decoder = Ragged.of([[1], [2, 3, 4, 5, 6], [7]], np.int32)
+    features = FeatureSet(found.example_of, {**found.inputs, "decoder_input_ids": decoder}, {}, found.spans)
+    batch = Collator(features, ("input_ids", "decoder_input_ids"), {}, ()).collate((0, 1), with_labels=False)
+    assert [tuple(tensor.shape) for tensor in batch.inputs] == [(2, 3), (2, 5)]
+    assert features.lengths.tolist() == [4, 6, 3]
+    assert features.token_counts.tolist() == [3, 1, 2]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -344,3 +345,64 @@ def test_rows_are_the_same_from_every_format(tmp_path: Path) -> None:
     )
     for path in (*paths, tmp_path / "a.parquet"):
         assert read(path).examples == expected
+
+
+# ── fields inside columns, packed files ─────────────────────────────────────────────────────────────────────
+
+NESTED = [
+    {"paragraph": {"text": "很好", "meta": {"id": "甲"}}, "label": "正面"},
+    {"paragraph": {"text": "不好", "meta": {"id": "乙"}}, "label": "负面"},
+]
+DOTTED = {"text": "paragraph.text", "id": "paragraph.meta.id"}
+
+
+def lines_of(path: Path, table: Sequence[Mapping[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table), encoding="utf-8")
+    return path
+
+
+def test_a_dotted_name_is_a_field_inside_a_column(tmp_path: Path) -> None:
+    path = lines_of(tmp_path / "a.jsonl", NESTED)
+    found = read_examples(Registry(), TASK, [path], labels_required=True, columns=DOTTED, options="")
+    assert [(example.id, example.text) for example in found.examples] == [("甲", "很好"), ("乙", "不好")]
+
+
+def test_a_column_of_that_very_name_goes_first(tmp_path: Path) -> None:
+    path = lines_of(tmp_path / "a.jsonl", [{"a.b": "一", "a": {"b": "二"}, "label": "正面"}])
+    found = read_examples(Registry(), TASK, [path], labels_required=True, columns={"text": "a.b"}, options="")
+    assert [example.text for example in found.examples] == ["一"]
+
+
+@pytest.mark.parametrize("column", ["paragraph.txt", "label.text", "paragraph.text.more", "."])
+def test_a_field_that_the_first_row_lacks_is_a_missing_column(tmp_path: Path, column: str) -> None:
+    path = lines_of(tmp_path / "a.jsonl", NESTED)
+    with pytest.raises(DataError, match=f"column '{column}' is missing"):
+        read_examples(Registry(), TASK, [path], labels_required=True, columns={"text": column}, options="")
+
+
+def test_a_field_that_a_later_row_lacks_is_a_missing_value(tmp_path: Path) -> None:
+    table = [*NESTED, {"paragraph": {"text": " ", "meta": {"id": "丙"}}, "label": "x"}, {"paragraph": 3, "label": "x"}]
+    found = read_examples(
+        Registry(),
+        TASK,
+        [lines_of(tmp_path / "a.jsonl", table)],
+        labels_required=True,
+        columns=DOTTED,
+        options="",
+        on_error="skip",
+    )
+    assert [(row.line, row.problem) for row in found.skipped] == [
+        (3, "column 'paragraph.text': is empty"),
+        (4, "column 'paragraph.text': is missing"),
+    ]
+
+
+def test_a_packed_file_gives_the_ids_of_the_plain_one(tmp_path: Path) -> None:
+    table = [{"text": "很好", "label": "正面"}]
+    plain = lines_of(tmp_path / "train.jsonl", table)
+    packed = tmp_path / "train.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    (of_plain,) = read_examples(Registry(), TASK, [plain], labels_required=True, options="").examples
+    (of_packed,) = read_examples(Registry(), TASK, [packed], labels_required=True, options="").examples
+    assert of_plain == of_packed
+    assert of_packed.id == "train:1"

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from polyhead.backbone.data import readers
-from polyhead.backbone.data.readers import FORMATS, SUFFIXES, format_of, polyhead_read_rows
+from polyhead.backbone.data.readers import FORMATS, SUFFIXES, format_of, polyhead_read_rows, stem_of
 from polyhead.registry import Registry
 from polyhead.registry.contracts import SourceRow
 from polyhead.registry.errors import DataError
 
-AVAILABLE = "Available: jsonl, json, csv, tsv, parquet, datasets."
+AVAILABLE = "Available: jsonl, json, csv, tsv, parquet, datasets, conll, squad, parallel, tmx, text, documents."
 CHINESE = "text,label\n这部电影很好看，值得再看。,正面\n太无聊了,负面\n"
 
 
@@ -38,7 +40,7 @@ def error_of(path: Path, format: str | None = None, encoding: str | None = None)
 
 
 def test_every_suffix_gives_one_of_the_formats() -> None:
-    assert {*SUFFIXES.values(), "datasets"} == set(FORMATS)
+    assert {*SUFFIXES.values(), "datasets", "squad", "parallel", "documents"} == set(FORMATS)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "ndjson", "JSONL"])
@@ -56,7 +58,7 @@ def test_a_folder_written_by_datasets_tells_its_format(tmp_path: Path, name: str
 
 @pytest.mark.parametrize(
     ("name", "format"),
-    [("a.conll", "conll"), ("数据.CoNLL", "conll"), ("a.csv.gz", "gz"), ("a.b.标注", "标注")],
+    [("a.brat", "brat"), ("数据.BraT", "brat"), ("a.brat.gz", "brat"), ("a.b.标注", "标注")],
 )
 def test_another_suffix_is_a_format_by_itself(tmp_path: Path, name: str, format: str) -> None:  # noqa: A002
     assert format_of(written(tmp_path / name, "")) == format
@@ -74,7 +76,7 @@ def test_a_file_without_suffix_needs_a_stated_format(tmp_path: Path, name: str) 
 @pytest.mark.parametrize(
     ("format", "near"),
     [
-        ("txt", ""),
+        ("txt", " Did you mean 'text'?"),
         ("标注", ""),
         ("cvs", " Did you mean 'csv'?"),
         ("CSV", " Did you mean 'csv'?"),
@@ -210,3 +212,90 @@ def test_a_directory_is_refused_whatever_its_suffix(tmp_path: Path) -> None:
     path = tmp_path / "corpus.conll"
     path.mkdir()
     assert error_of(path).startswith(f"{path}: is a directory; expected a file or a folder")
+
+
+# ── formats that are told in other ways ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("a.conll", "conll"),
+        ("数据.CoNLL", "conll"),
+        ("a.iob", "conll"),
+        ("a.iob2", "conll"),
+        ("a.bio", "conll"),
+        ("a.bmes", "conll"),
+        ("a.tmx", "tmx"),
+        ("a.txt", "text"),
+        ("a.csv.gz", "csv"),
+        ("a.conll.GZ", "conll"),
+        ("a.jsonl.gz", "jsonl"),
+    ],
+)
+def test_suffixes_tell_formats(tmp_path: Path, name: str, format: str) -> None:  # noqa: A002
+    assert format_of(written(tmp_path / name, "")) == format
+
+
+@pytest.mark.parametrize("name", ["a.gz", ".gz"])
+def test_gz_alone_tells_no_format(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, "")
+    with pytest.raises(DataError, match="has no suffix to tell its format"):
+        format_of(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "format"),
+    [
+        ('{"version": "1.1", "data": [', "squad"),
+        ('\n { "data":[]}', "squad"),
+        ('[{"context_id": "1", "context_text": "文", "qas": [{"query_text": "问"}]}]', "squad"),
+        ('[{"text": "一", "data": [1]}]', "json"),
+        ('[{"context_text": "文"}]', "json"),
+        ('{"text": "一"}', "json"),
+        ('{"data": "一"}', "json"),
+        ("", "json"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
+def test_json_is_looked_into(tmp_path: Path, content: str, format: str, encoding: str) -> None:  # noqa: A002
+    assert format_of(written(tmp_path / "a.json", content, encoding)) == format
+
+
+ROWS_OF_TEXT = [SourceRow(1, {"text": "这是第一行。"}), SourceRow(2, {"text": "second"})]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_packed_files_are_read_like_others(tmp_path: Path, encoding: str, line_end: str) -> None:
+    content = line_end.join(["这是第一行。", "second", ""]).encode(encoding)
+    assert rows(written(tmp_path / "a.txt", content)) == ROWS_OF_TEXT
+    assert rows(written(tmp_path / "a.txt.gz", gzip.compress(content))) == ROWS_OF_TEXT
+    assert rows(tmp_path / "a.txt.gz", encoding=encoding) == ROWS_OF_TEXT
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: b"text\n", lambda data: data[:20] + b"xx" * 50]
+)
+def test_a_damaged_gzip_file_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes], encoding: str | None) -> None:
+    whole = gzip.compress("".join(f"第{number}行\n" for number in range(5000)).encode())
+    path = written(tmp_path / "a.txt.gz", damage(whole))
+    assert error_of(path, encoding=encoding).startswith(f"{path}: is no whole gzip file: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("train.jsonl", "train"), ("a.b.jsonl.gz", "a.b"), ("训练.en-zh", "训练"), ("folder", "folder")],
+)
+def test_the_stem_of_a_file_leaves_its_format_out(name: str, stem: str) -> None:
+    assert stem_of(Path("somewhere", name)) == stem
+
+
+def test_two_files_of_parallel_texts_tell_their_format(tmp_path: Path) -> None:
+    written(tmp_path / "a.en", "one\n")
+    path = tmp_path / "a.en-zh"
+    assert error_of(path) == f"{path}: a.en is there, but a.zh is not; parallel texts are two files"
+    written(tmp_path / "a.zh", "一\n")
+    assert format_of(path) == "parallel"
+    assert rows(path) == [SourceRow(1, {"translation": {"en": "one", "zh": "一"}})]

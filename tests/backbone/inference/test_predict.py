@@ -12,7 +12,7 @@ from polyhead.registry import DataError, SourceRow
 
 
 def rows_of(*rows: SourceRow, **more: str) -> list[SourceRow]:
-    return list(GivenRows(rows, **more).read_rows(Path("stdin"), "jsonl", None))
+    return list(GivenRows(rows, "stdin", **more).read_rows(Path("stdin"), "jsonl", None))
 
 
 def test_rows_are_given_the_columns_of_the_others():

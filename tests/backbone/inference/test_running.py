@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from polyhead.backbone.inference.running import Inference, LoadedModel, run_inference
+from polyhead.backbone.inference.running import Inference, LoadedModel, Reader, run_inference
 from polyhead.backbone.model.loading import find_backbone, load_with_head
 from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.parallel.engine import Spread
@@ -31,12 +31,13 @@ class Bench:
     model: LoadedModel
     settings: Any
 
+    def collator(self, examples: Sequence[TextExample]) -> Any:
+        return collator_for(self.task, self.settings, examples, self.model.stage.input_names, cache=False)
+
     def run(self, examples: Sequence[TextExample], max_tokens: int = 256, **more: Any) -> Inference:
-        collator = collator_for(self.task, self.settings, examples, cache=False)
-        model = more.pop("model", self.model)
-        return run_inference(
-            model, self.task, self.setup, collator, examples, more.pop("world", World()), max_tokens=max_tokens, **more
-        )
+        model, world = more.pop("model", self.model), more.pop("world", World())
+        reader = Reader(self.task, self.settings, max_tokens)
+        return run_inference(model, reader, self.collator(examples), examples, world, **more)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,8 @@ def bench(tiny_bert: Any, registry: Any) -> Bench:
     spec = task.heads["encoder"](setup)
     torch.manual_seed(1)
     model, head = load_with_head(backbone, spec, dropout=None)
-    stage = Stage(model, head, spec, input_names(backbone.tokenizer))
-    return Bench(task, setup, LoadedModel(stage, World()), encode_settings(backbone, setup, 24, 6))
+    stage = Stage(model, head, spec, input_names(backbone, spec, task))
+    return Bench(task, setup, LoadedModel(stage, World()), encode_settings(backbone, spec, setup, 24, 6))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def scores(found: Inference) -> np.ndarray:
 def test_predictions_come_in_order_with_the_mean_loss(bench, examples):
     found = bench.run(examples)
     assert [prediction.id for prediction in found.predictions] == list("0123456")
-    features = collator_for(bench.task, bench.settings, examples, cache=False).features
+    features = bench.collator(examples).features
     losses = []
     for index in range(len(features)):
         feature = features.feature(index)
@@ -97,13 +98,13 @@ def test_examples_without_labels_have_no_loss(bench, examples):
 
 
 def test_nothing_gives_nothing(bench):
-    assert bench.run([]) == Inference([], None)
+    assert bench.run([]) == Inference([], None, bench.setup)
 
 
 def test_progress_counts_every_window_once(bench, examples):
     seen: list[int] = []
     bench.run(examples, max_tokens=24, progress=seen.append)
-    assert sum(seen) == len(collator_for(bench.task, bench.settings, examples, cache=False).features)
+    assert sum(seen) == len(bench.collator(examples).features)
 
 
 class Rank(World):
@@ -132,9 +133,9 @@ def test_ranks_share_the_examples_and_bring_equally_many_batches(bench, examples
             stage = bench.model.stage
             spread = Spread(rank, ranks, 0, 1)
 
-            def forward(self, found: Sequence[Any]) -> Any:
+            def forward(self, found: Sequence[Any], finish: Any) -> Any:
                 batches.append(len(found))  # noqa: B023 - used within this turn of the loop
-                return bench.model.forward(found)
+                return bench.model.forward(found, finish)
 
         rest = [(n, None) for n in range(len(examples)) if n % ranks != rank]
         monkeypatch.setattr(Rank, "others", (rest,))

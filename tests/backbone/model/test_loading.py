@@ -1,9 +1,10 @@
-"""Finding and loading backbones: names, folders, heads, and what is said when something is wrong."""
+"""Loading backbones with a head, and what is said when there is none, or when the weights are broken."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,137 +13,20 @@ import pytest
 import torch
 import transformers
 
-from polyhead.backbone.model.architectures import family_of
-from polyhead.backbone.model.loading import HEAD_FILE, Backbone, find_backbone, load_with_head
-from polyhead.backbone.model.named import locate_minilm
+from polyhead.backbone.model.loading import HEAD_FILE, Backbone, bears_head, find_backbone, load_with_head
 from polyhead.registry import BackboneError, HeadSpec, Registry
 from polyhead.registry.toolkit.pooled_head import build_pooled_head
 
 CLASSIFIER = HeadSpec(size=2, labels=("负面", "正面"), auto_class="AutoModelForSequenceClassification")
 POOLED = HeadSpec(size=2, labels=("负面", "正面"), build=build_pooled_head)
+WRITER = HeadSpec(size=1, auto_class="AutoModelForCausalLM")
+PAIR = HeadSpec(size=1, auto_class="AutoModelForSeq2SeqLM")
 
 
 @pytest.fixture
 def copied(tiny_bert: Path, tmp_path: Path) -> Path:
     """Return a copy of the tiny BERT that a test may change."""
     return Path(shutil.copytree(tiny_bert, tmp_path / "model"))
-
-
-def message(reference: str | Path, registry: Registry, **options: Any) -> str:
-    with pytest.raises(BackboneError) as caught:
-        find_backbone(str(reference), registry, **options)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
-
-
-# ── finding ─────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_registered_name_is_found(registry: Registry) -> None:
-    backbone = find_backbone("minilm", registry)
-    assert (backbone.path, backbone.family) == (str(locate_minilm()), "encoder")
-    assert backbone.config.hidden_size == 384
-    assert backbone.tokenizer.is_fast
-    assert backbone.longest_window == 512
-
-
-def test_a_folder_is_found(tiny_bert: Path, registry: Registry) -> None:
-    backbone = find_backbone(str(tiny_bert), registry)
-    assert (backbone.path, backbone.longest_window) == (str(tiny_bert), 128)
-
-
-def test_a_run_stands_for_its_model(copied: Path, registry: Registry) -> None:
-    assert find_backbone(str(copied.parent), registry).path == str(copied)
-
-
-def test_a_folder_without_a_model_is_refused(tmp_path: Path, registry: Registry) -> None:
-    expected = f"{tmp_path} holds no config.json: expected a Hugging Face model folder or a run folder"
-    assert expected == message(tmp_path, registry)
-
-
-def test_a_missing_folder_is_refused(tmp_path: Path, registry: Registry) -> None:
-    text = message(tmp_path / "gone", registry)
-    assert text.startswith(f"backbone '{tmp_path / 'gone'}' is no registered name, no folder")
-
-
-def test_an_unknown_name_gets_a_hint_and_says_that_the_hub_is_off(registry: Registry) -> None:
-    expected = (
-        "backbone 'minilmm' is no registered name, no folder, and could not be read from the hub: "
-        "the hub is off (HF_HUB_OFFLINE). Did you mean 'minilm'? Available: minilm."
-    )
-    assert expected == message("minilmm", registry)
-
-
-def test_a_broken_config_is_refused(copied: Path, registry: Registry) -> None:
-    (copied / "config.json").write_text("{", encoding="utf-8")
-    assert message(copied, registry).startswith(f"backbone '{copied}' cannot be read from {copied}: ")
-
-
-def test_remote_code_does_not_run_unless_it_is_asked_for(copied: Path, registry: Registry) -> None:
-    (copied / "modeling_own.py").write_text(
-        "from pathlib import Path\n"
-        "from transformers import BertConfig\n"
-        f"Path({str(copied / 'it_ran')!r}).touch()\n"
-        "class OwnConfig(BertConfig):\n"
-        "    model_type = 'own'\n",
-        encoding="utf-8",
-    )
-    config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
-    config |= {"model_type": "own", "auto_map": {"AutoConfig": "modeling_own.OwnConfig"}}
-    (copied / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    text = message(copied, registry)
-    assert text.startswith(f"backbone '{copied}' needs Python code that lies beside its weights")
-    assert text.endswith("say backbone.trust_remote_code=true")
-    assert not (copied / "it_ran").exists()
-
-
-def test_a_slow_tokenizer_is_refused(tiny_bert: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = SimpleNamespace(is_fast=False)
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: slow)
-    expected = f"backbone '{tiny_bert}' has no fast tokenizer (tokenizer.json); polyhead needs one"
-    assert expected == message(tiny_bert, registry)
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        (transformers.BertConfig(max_position_embeddings=128), 128),
-        (transformers.RobertaConfig(max_position_embeddings=514, pad_token_id=1), 512),
-        (transformers.RobertaConfig(max_position_embeddings=130, pad_token_id=1), 128),
-        (transformers.XLMRobertaConfig(max_position_embeddings=66, pad_token_id=1), 64),
-        (transformers.ModernBertConfig(max_position_embeddings=8192), 512),
-    ],
-)
-def test_the_longest_window_is_what_positions_allow(config: Any, expected: int) -> None:
-    backbone = Backbone("x", "x", "encoder", config, SimpleNamespace(model_max_length=10**30))
-    assert expected == backbone.longest_window
-
-
-def test_the_longest_window_is_what_the_tokenizer_allows() -> None:
-    backbone = Backbone("x", "x", "encoder", transformers.BertConfig(), SimpleNamespace(model_max_length=77))
-    assert backbone.longest_window == 77
-
-
-@pytest.mark.parametrize(
-    ("config", "family"),
-    [
-        (transformers.BertConfig(), "encoder"),
-        (transformers.RobertaConfig(), "encoder"),
-        (transformers.ElectraConfig(), "encoder"),
-        (transformers.DistilBertConfig(), "encoder"),
-        (transformers.ModernBertConfig(), "encoder"),
-        (transformers.GPT2Config(), "decoder"),
-        (transformers.LlamaConfig(), "decoder"),
-        (transformers.T5Config(), "encoder-decoder"),
-        (transformers.BartConfig(), "encoder-decoder"),
-    ],
-)
-def test_the_family_is_told_by_the_architecture(config: Any, family: str) -> None:
-    assert family == family_of(config)
-
-
-# ── loading ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_head_of_transformers_gets_the_labels(tiny_bert: Path, registry: Registry) -> None:
@@ -221,3 +105,132 @@ def test_damaged_weights_are_refused(copied: Path, registry: Registry) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(BackboneError, match=rf"^backbone '{copied}' cannot be read from {copied}: "):
         load_with_head(find_backbone(str(copied), registry), CLASSIFIER, dropout=None)
+
+
+# ── rates of dropout ────────────────────────────────────────────────────────────────────────────────────
+
+
+def rates(model: torch.nn.Module) -> set[float]:
+    """Return every rate of dropout in a model: of modules, and the numbers that attention and stacks keep."""
+    found = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
+    for module in model.modules():
+        named = {name: value for name, value in vars(module).items() if "drop" in name}
+        found |= {value for value in named.values() if isinstance(value, float)}
+    return found
+
+
+def test_dropout_can_be_replaced_in_every_architecture(architecture: str, saved: Callable[[str], Any]) -> None:
+    model, _ = load_with_head(saved(architecture), POOLED, dropout=0.3)
+    assert rates(model) - {0.0} == {0.3}
+    model, head = load_with_head(saved(architecture), POOLED, dropout=0.0)
+    assert rates(model) == {0.0}
+    assert head is not None
+    assert head.dropout.p == 0.0
+
+
+def test_dropout_can_be_replaced_in_both_halves_of_a_pair(saved: Callable[[str], Any]) -> None:
+    for name in ("bert", "encoder-decoder"):
+        model, _ = load_with_head(saved(name), PAIR, dropout=0.3)
+        assert rates(model.encoder) - {0.0} == rates(model.decoder) - {0.0} == {0.3}
+
+
+def test_whole_blocks_are_not_dropped_where_dropout_is_set(saved: Callable[[str], Any]) -> None:
+    backbone = saved("bart")
+    backbone = dataclasses.replace(backbone, config=transformers.BartConfig.from_dict(backbone.config.to_dict()))
+    backbone.config.encoder_layerdrop = 0.5
+    model, _ = load_with_head(backbone, PAIR, dropout=0.1)
+    assert (model.model.encoder.layerdrop, model.model.decoder.layerdrop) == (0.0, 0.0)
+
+
+# ── families ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_head_of_our_own_sees_the_width_of_what_it_reads(architecture: str, saved: Callable[[str], Any]) -> None:
+    _, head = load_with_head(saved(architecture), POOLED, dropout=None)
+    assert head is not None
+    assert head.linear.in_features == 32
+
+
+def test_a_language_model_says_what_it_pads_with(tmp_path: Path) -> None:
+    config = transformers.GPT2Config(vocab_size=60, n_embd=32, n_layer=1, n_head=4, n_positions=40, eos_token_id=2)
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    config.pad_token_id = 2  # as `find_backbone` settles it
+    backbone = Backbone("gpt2", str(tmp_path), "decoder", config, SimpleNamespace())
+    model, _ = load_with_head(backbone, WRITER, dropout=None)
+    assert (model.config.pad_token_id, model.generation_config.pad_token_id) == (2, 2)
+    assert model.lm_head.weight is model.transformer.wte.weight
+    assert model.config.num_labels == 2  # what every config says by itself
+
+
+@pytest.mark.parametrize(("name", "head"), [("bert", WRITER), ("bart", WRITER), ("t5", WRITER), ("llama", PAIR)])
+def test_a_head_that_makes_no_sense_for_the_family_is_refused(
+    name: str, head: HeadSpec, saved: Callable[[str], Any]
+) -> None:
+    with pytest.raises(BackboneError, match=rf"^transformers has no {head.auto_class} for architecture '{name}'$"):
+        load_with_head(saved(name), head, dropout=None)
+
+
+def test_a_causal_mask_that_was_off_comes_back(saved: Callable[[str], Any]) -> None:
+    backbone = saved("llama")
+    off = dataclasses.replace(POOLED, causal=False)
+    model, _ = load_with_head(backbone, off, dropout=None)
+    assert model.config.is_causal is False
+    again = dataclasses.replace(backbone, config=model.config)
+    assert load_with_head(again, POOLED, dropout=None)[0].config.is_causal is True
+    assert not hasattr(load_with_head(backbone, POOLED, dropout=None)[0].config, "is_causal")
+
+
+def test_a_causal_mask_that_nobody_has_tried_to_switch_off_is_refused() -> None:
+    config = transformers.OPTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, ffn_dim=48)
+    backbone = Backbone("opt", "opt", "decoder", config, SimpleNamespace())
+    with pytest.raises(BackboneError, match=r"'opt' can be switched off; it can for gemma3_text, gpt2, llama, "):
+        load_with_head(backbone, dataclasses.replace(POOLED, causal=False), dropout=None)
+
+
+# ── whether the head is there ───────────────────────────────────────────────────────────────────────────
+
+
+def without_parameters(config: Any, spec: HeadSpec) -> torch.nn.Module:
+    return torch.nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("named", "head", "expected"),
+    [
+        ("BertForSequenceClassification", CLASSIFIER, True),
+        ("BertModel", CLASSIFIER, False),
+        ("BertForTokenClassification", CLASSIFIER, False),
+        ("BertModel", POOLED, False),
+        ("BertModel", HeadSpec(1, build=without_parameters), True),
+        ("BertModel", PAIR, False),
+        (None, CLASSIFIER, False),
+    ],
+)
+def test_whether_a_folder_bears_a_head(
+    named: str | None, head: HeadSpec, expected: bool, copied: Path, registry: Registry
+) -> None:
+    backbone = find_backbone(str(copied), registry)
+    backbone.config.architectures = None if named is None else [named]
+    assert bears_head(backbone, head) is expected
+
+
+def test_a_folder_with_the_weights_of_our_own_head_bears_it(copied: Path, registry: Registry) -> None:
+    (copied / HEAD_FILE).touch()
+    assert bears_head(find_backbone(str(copied), registry), POOLED)
+    assert not bears_head(find_backbone(str(copied), registry), CLASSIFIER)
+
+
+@pytest.mark.parametrize(
+    ("name", "named", "head"),
+    [
+        ("t5", "T5ForConditionalGeneration", PAIR),
+        ("marian", "MarianMTModel", PAIR),
+        ("encoder-decoder", "EncoderDecoderModel", PAIR),
+        ("gemma3_text", "Gemma3ForCausalLM", WRITER),
+    ],
+)
+def test_models_that_write_bear_their_head(name: str, named: str, head: HeadSpec, saved: Callable[[str], Any]) -> None:
+    backbone = saved(name)
+    config = type(backbone.config).from_dict({**backbone.config.to_dict(), "architectures": [named]})
+    assert bears_head(dataclasses.replace(backbone, config=config), head)
+    assert not bears_head(dataclasses.replace(backbone, config=config), CLASSIFIER)

@@ -77,10 +77,10 @@ def test_balanced_class_weights_are_scikit_learns(task):
     assert setup.facts["class_weights"] == pytest.approx(expected.tolist())
 
 
-@pytest.mark.parametrize("threshold", [0, 1, -0.5, 2])
+@pytest.mark.parametrize("threshold", [0, 1, -0.5, 2, {"x": 0.5, "y": 1}])
 def test_a_threshold_is_a_probability(task, threshold):
     with pytest.raises(ValueError, match="threshold must lie between 0 and 1"):
-        task.options(threshold=threshold)
+        task.options(multi_label=True, threshold=threshold)
 
 
 def test_an_unknown_label_does_not_fit(task, several):
@@ -174,8 +174,11 @@ def test_the_baseline_of_a_foreign_model_takes_the_examples_majority(task, sever
     assert {answer.label for answer in task.baseline(read(task, ROWS, task.options()), one)} == {"余额"}
 
 
-def test_the_heads_say_which_problem_it_is(task, registry, several):
+@pytest.mark.parametrize("family", ["encoder", "decoder", "encoder-decoder"])
+def test_the_heads_say_which_problem_it_is(task, registry, several, family):
     kinds = {"single_label_classification": task.options(), "multi_label_classification": several}
     for kind, options in kinds.items():
-        spec = registry.head_factory("classification", "encoder")(TaskSetup(options, ("x", "y")))
+        spec = registry.head_factory("classification", family)(TaskSetup(options, ("x", "y")))
         assert (spec.size, spec.config["problem_type"]) == (2, kind)
+        assert spec.build is not None
+        assert registry.head_factory("classification", family, "pooled")(TaskSetup(options, ("x", "y"))).size == 2

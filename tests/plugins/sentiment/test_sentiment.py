@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -119,9 +120,16 @@ def test_the_baseline_of_a_foreign_model_takes_the_examples_majority(task):
     assert {answer.label for answer in task.baseline(read(task, *ROWS), setup)} == {"positive"}
 
 
-def test_the_heads_fit_the_labels(task, registry):
+@pytest.mark.parametrize("family", ["encoder", "decoder", "encoder-decoder"])
+def test_the_heads_fit_the_labels(task, registry, family):
     setup = task.setup_from_labels(("差", "中", "好"), task.options())
     for name in ("default", "pooled"):
-        spec = registry.head_factory("sentiment", "encoder", name)(setup)
+        spec = registry.head_factory("sentiment", family, name)(setup)
         assert (spec.size, spec.labels, spec.outputs[0].name) == (3, ("差", "中", "好"), "logits")
-    assert registry.head_factory("sentiment", "encoder", "pooled")(setup).auto_class is None
+        assert spec.build is not None
+    assert registry.head_factory("sentiment", family, "pooled")(setup).auto_class is None
+
+
+def test_perturbing_leaves_the_aspect(registry):
+    change = registry.perturbations("sentiment")["lowercase"]
+    assert change.apply(TextExample("a", "GOOD", "Battery"), random.Random(0)) == TextExample("a", "good", "Battery")

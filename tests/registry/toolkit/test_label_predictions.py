@@ -57,3 +57,13 @@ def test_predictions_are_plain_json():
     one, several = likeliest_label("x", windows([0.0, 1.0]), PAIR), labels_above("x", windows([0.0, 1.0]), PAIR, 0.4)
     for found in (one, several):
         assert json.loads(json.dumps(dataclasses.asdict(found)))["id"] == "x"
+
+
+def test_a_temperature_divides_the_logits():
+    warm = likeliest_label("x", windows([0.0, 2.0, 4.0]), SETUP, temperature=2.0)
+    assert warm.scores == pytest.approx(likeliest_label("x", windows([0.0, 1.0, 2.0]), SETUP).scores)
+
+
+def test_each_label_may_have_its_threshold():
+    thresholds = {"差": 0.2, "中": 0.6, "好": 0.95}
+    assert labels_above("x", windows([-1.0, 0.0, 2.0]), SETUP, thresholds).labels == ("差",)

@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from polyhead.registry import DataError, RowError, TaskSetup, TextExample
 from polyhead.registry.toolkit.labels import (
+    check_known,
     check_labels,
     class_weights,
     label_counts,
@@ -143,3 +144,10 @@ def test_counts_and_majorities():
     assert majority_labels({"b": 3, "a": 3, "c": 1}, 7, multi_label=False) == ["a"]
     assert majority_labels({"b": 3, "a": 3, "c": 2}, 5, multi_label=True) == ["a", "b"]
     assert majority_labels({}, 5, multi_label=True) == []
+
+
+def test_an_option_that_names_an_unknown_label_is_refused():
+    check_known("options.threshold", ["b"], ("a", "b"))
+    with pytest.raises(DataError) as caught:
+        check_known("options.threshold", ["b", "负"], ("a", "b"))
+    assert str(caught.value) == "options.threshold: unknown label '负'. Available: a, b."

@@ -11,6 +11,10 @@ from polyhead.registry.toolkit.losses import (
     binary_cross_entropy_count,
     cross_entropy,
     cross_entropy_count,
+    number_count,
+    ordinal_targets,
+    soft_cross_entropy,
+    squared_error,
 )
 
 WEIGHTS = [0.5, 2.0, 1.25]
@@ -66,3 +70,40 @@ def test_the_loss_has_a_gradient(draw):
     cross_entropy(logits_BL, torch.tensor([0, 1, 2, 0]), None).total.backward()
     expected = torch.softmax(logits_BL.detach(), -1) - torch.eye(3)[[0, 1, 2, 0]]
     torch.testing.assert_close(logits_BL.grad, expected)
+
+
+def test_ordinal_targets_fall_off_with_the_squared_distance():
+    targets = torch.tensor(ordinal_targets([1, 2, 5]))
+    torch.testing.assert_close(targets.sum(1), torch.ones(3))
+    fallen = torch.exp(-torch.tensor([[0.0, 1.0, 16.0], [1.0, 0.0, 9.0], [16.0, 9.0, 0.0]]))
+    torch.testing.assert_close(targets, fallen / fallen.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_soft_targets_that_are_sure_give_cross_entropy(draw, weights):
+    logits_BL, labels_B = torch.randn(6, 3, generator=draw), torch.tensor([0, 2, 1, IGNORED, 2, 0])
+    found = soft_cross_entropy(logits_BL, labels_B, torch.eye(3).tolist(), weights)
+    expected = cross_entropy(logits_BL, labels_B, weights)
+    torch.testing.assert_close(found.total, expected.total)
+    assert found.targets == expected.targets
+
+
+def test_soft_cross_entropy_is_torchs(draw):
+    logits_BL, labels_B = torch.randn(6, 3, generator=draw), torch.tensor([0, 2, 1, 1, 2, 0])
+    targets = ordinal_targets([0, 1, 2])
+    total, count = soft_cross_entropy(logits_BL, labels_B, targets, None)
+    expected = torch.nn.CrossEntropyLoss()(logits_BL, torch.tensor(targets)[labels_B])
+    torch.testing.assert_close(total / count, expected)
+
+
+def test_a_near_miss_costs_less_than_a_far_one():
+    targets, labels_B = ordinal_targets([1, 2, 3, 4, 5]), torch.tensor([4])
+    near, far = (soft_cross_entropy(10 * torch.eye(5)[[at]], labels_B, targets, None).total for at in (3, 0))
+    assert near < far
+
+
+def test_the_squared_error_is_torchs(draw):
+    outputs_B1, targets_B = torch.randn(7, 1, generator=draw), torch.randn(7, generator=draw)
+    total, count = squared_error(outputs_B1, targets_B)
+    torch.testing.assert_close(total / count, torch.nn.MSELoss()(outputs_B1[:, 0], targets_B))
+    assert count == number_count(targets_B) == 7

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from polyhead.registry import TextExample
-from polyhead.registry.toolkit.perturbations import drop_punctuation, swap_neighbours, text_perturbations, widen
+from polyhead.registry.toolkit.perturbations import (
+    drop_punctuation,
+    perturbations_of_the_text,
+    swap_neighbours,
+    text_perturbations,
+    widen,
+)
 
 CHANGES = {change.name: change for change in text_perturbations()}
 
@@ -69,3 +75,10 @@ def test_the_same_draw_gives_the_same_text():
 def test_a_pair_changes_on_both_sides_and_keeps_its_labels():
     example = TextExample("a", "GOOD", "Bad", ("x",))
     assert CHANGES["lowercase"].apply(example, random.Random(0)) == TextExample("a", "good", "bad", ("x",))
+
+
+def test_an_aspect_may_be_left_as_it_is():
+    changes = {change.name: change for change in perturbations_of_the_text()}
+    assert list(changes) == list(CHANGES)
+    example = TextExample("a", "GOOD", "Battery", ("x",))
+    assert changes["lowercase"].apply(example, random.Random(0)) == TextExample("a", "good", "Battery", ("x",))

@@ -1,4 +1,4 @@
-"""The mean-pooled head: padding has no say, dropout is the config's."""
+"""The pooled head: padding has no say, dropout is the config's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from transformers import BertConfig
 
 from polyhead.registry import HeadSpec
-from polyhead.registry.toolkit.pooled_head import PooledHead, build_pooled_head
+from polyhead.registry.toolkit.pooled_head import PooledHead, build_last_token_head, build_pooled_head
 
 
 def test_it_scores_the_mean_of_the_real_tokens():
@@ -50,3 +50,11 @@ def test_it_fits_the_config(settings, expected):
     head = build_pooled_head(BertConfig(hidden_size=16, **settings), HeadSpec(size=5))
     assert (head.linear.in_features, head.linear.out_features, head.dropout.p) == (16, 5, expected)
     assert head.linear.bias.tolist() == [0.0] * 5
+
+
+def test_the_last_real_token_speaks_for_a_decoder():
+    head = build_last_token_head(BertConfig(hidden_size=4, hidden_dropout_prob=0.0), HeadSpec(size=2))
+    hidden_BTD = torch.randn(3, 4, 4)
+    (logits_BL,) = head(hidden_BTD, torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]]))
+    expected = head.linear(torch.stack([hidden_BTD[0, 1], hidden_BTD[1, 3], hidden_BTD[2, 2]]))
+    torch.testing.assert_close(logits_BL, expected)

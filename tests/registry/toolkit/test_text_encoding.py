@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from polyhead.registry import DataError, EncodeSettings, TaskSetup, TextExample
-from polyhead.registry.toolkit.text_encoding import encode_texts
+from polyhead.registry.toolkit.text_encoding import encode_texts, mixed_pairs
 
 LONG = " ".join(f"word{number}" for number in range(40))
 CHINESE = "这部电影很好看,我非常喜欢,演员的表演十分精彩,画面很美,音乐也动人,值得再看一遍。"
@@ -109,3 +109,37 @@ def test_a_pair_whose_shorter_text_fills_the_window_is_refused(tokenizer):
 
 def test_nothing_gives_nothing(tokenizer):
     assert encode(tokenizer) == []
+
+
+def test_where_the_tokenizer_sets_nothing_between_two_texts_a_line_break_does():
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.train_from_iterator(
+        ["好"], trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    )
+    like_gpt2 = PreTrainedTokenizerFast(tokenizer_object=inner)
+    features = encode(like_gpt2, TextExample("a", "好 one", "two"), TextExample("b", "好 one"), max_length=32)
+    assert features[0].inputs["input_ids"] == like_gpt2("好 one\ntwo")["input_ids"]
+    assert features[1].inputs["input_ids"] == like_gpt2("好 one")["input_ids"]
+    parts = encode(like_gpt2, TextExample("a", "one two three four", "five"), max_length=12, stride=2)
+    repeated = like_gpt2("\nfive")["input_ids"]
+    assert [part.inputs["input_ids"][-5:] for part in parts] == [repeated] * len(parts)
+    assert len(parts) > 1
+
+
+def test_mixed_singles_and_pairs_get_equally_many_end_tokens_on_an_encoder_decoder(tokenizer):
+    examples = [TextExample("a", "one", "two"), TextExample("b", LONG), TextExample("c", "五")]
+    facts = mixed_pairs(examples)
+    assert (facts, mixed_pairs(examples[1:]), mixed_pairs(examples[:1])) == ({"mixed_pairs": True}, {}, {})
+    for family, given, ends in (
+        ("encoder-decoder", facts, {2}),
+        ("encoder-decoder", {}, {1, 2}),
+        ("encoder", facts, {1, 2}),
+    ):
+        settings = EncodeSettings(tokenizer, 16, 4, TaskSetup(None, facts=given), family)
+        features = encode_texts(examples, settings, lambda _: {})
+        assert {feature.inputs["input_ids"].count(tokenizer.sep_token_id) for feature in features} == ends
+        assert max(len(feature.inputs["input_ids"]) for feature in features) <= 16

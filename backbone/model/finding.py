@@ -1,0 +1,165 @@
+"""Find a backbone: a registered name, a folder or a name on the hub; its config and tokenizer, weights not yet read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from safetensors import SafetensorError
+
+from polyhead.backbone.model.architectures import family_of
+from polyhead.registry import BackboneError, Family, HeadSpec, Registry, available, did_you_mean
+
+LONGEST_WINDOW = 512
+UNLIMITED = 1_000_000_000
+"""Stands for models whose positions are relative; tokenizers that know no limit say far more."""
+PAIR_TYPE = "encoder-decoder"
+"""The model type of a pair of two models (``EncoderDecoderModel``)."""
+PAIR = "AutoModelForSeq2SeqLM"
+"""The head for which an encoder is doubled into a pair."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone that was found: config and tokenizer, weights not yet read."""
+
+    reference: str
+    """The name that the user gave."""
+    path: str
+    """A folder, or a name on the hub."""
+    family: Family
+    config: Any
+    tokenizer: Any
+    trust_remote_code: bool = False
+    revision: str | None = None
+
+    @property
+    def longest_window(self) -> int:
+        """The most tokens that one window holds where nobody asks for more: at most 512."""
+        return min(LONGEST_WINDOW, self.most_positions)
+
+    @property
+    def most_positions(self) -> int:
+        """The most tokens that the model can read at once: what its positions and its tokenizer allow."""
+        halves = halves_of(self.config)
+        return min(UNLIMITED, int(self.tokenizer.model_max_length), *(_positions(half) for half in halves))
+
+
+def halves_of(config: Any) -> tuple[Any, ...]:
+    """Return the configs of encoder and decoder of a pair, or the one config of any other model."""
+    return (config.encoder, config.decoder) if config.model_type == PAIR_TYPE else (config,)
+
+
+def _positions(config: Any) -> int:
+    positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
+    if config.model_type in {"roberta", "xlm-roberta", "camembert"}:  # their positions start behind pad's id
+        positions -= config.pad_token_id + 1
+    return int(positions)
+
+
+def reading_family(backbone: Backbone, spec: HeadSpec) -> Family:
+    """Return how the model reads under a head: a pair made of an encoder reads as an encoder-decoder."""
+    if backbone.family == "encoder" and spec.auto_class == PAIR:
+        return "encoder-decoder"
+    return backbone.family
+
+
+def decoder_start(backbone: Backbone, spec: HeadSpec) -> int | None:
+    """Return the token that a decoder's own sequence begins with; None where the head uses no decoder of its own."""
+    if spec.auto_class != PAIR:
+        return None
+    config, tokenizer = backbone.config, backbone.tokenizer
+    own = [getattr(config, "decoder_start_token_id", None)] if backbone.family == "encoder-decoder" else []
+    found = (*own, tokenizer.cls_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    return next(int(token) for token in found if token is not None)
+
+
+def find_backbone(
+    reference: str, registry: Registry, *, trust_remote_code: bool = False, revision: str | None = None
+) -> Backbone:
+    """Return config and tokenizer of a registered name, a folder (a run's or a model's), or a hub name.
+
+    Padding is on the right; a tokenizer without a token for it pads with its end token.
+
+    Raises:
+        BackboneError: There is no such backbone, or it cannot be read; says which names there are.
+
+    """
+    path = _path_of(reference, registry)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
+    with readable_errors(reference, path, registry), quiet_transformers():
+        config = transformers.AutoConfig.from_pretrained(path, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, use_fast=True, **options)
+    if not tokenizer.is_fast:
+        raise BackboneError(f"backbone '{reference}' has no fast tokenizer (tokenizer.json); polyhead needs one")
+    _settle_padding(reference, config, tokenizer)
+    return Backbone(reference, path, family_of(config), config, tokenizer, trust_remote_code, revision)
+
+
+def _settle_padding(reference: str, config: Any, tokenizer: Any) -> None:
+    """Pad on the right, with a token that tokenizer and model agree on."""
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise BackboneError(f"backbone '{reference}': its tokenizer has neither a pad nor an end token to pad with")
+    for half in {id(found): found for found in (config, *halves_of(config))}.values():
+        if getattr(half, "pad_token_id", None) is None:
+            half.pad_token_id = tokenizer.pad_token_id
+
+
+def _path_of(reference: str, registry: Registry) -> str:
+    if reference in registry.backbones():
+        named = registry.backbone(reference)
+        found = named.locate()
+        return str(found if named.convert is None else named.convert(found))
+    folder = Path(reference)
+    for inside in ("model", "0_Transformer"):  # of a run; of a folder of sentence-transformers, where it is not on top
+        if not (folder / "config.json").is_file() and (folder / inside / "config.json").is_file():
+            return str(folder / inside)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise BackboneError(f"{folder} holds no config.json: expected a Hugging Face model folder or a run folder")
+    return reference
+
+
+@contextmanager
+def readable_errors(reference: str, path: str, registry: Registry | None) -> Iterator[None]:
+    """Turn what ``transformers`` raises for a wrong name or broken folder into one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise BackboneError(
+                f"backbone '{reference}' needs Python code that lies beside its weights, which does not run by itself: "
+                "read it, and if you trust it say backbone.trust_remote_code=true"
+            ) from error
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if Path(path).is_dir():
+            raise BackboneError(f"backbone '{reference}' cannot be read from {path}: {first_line}") from error
+        names: Mapping[str, Any] = registry.backbones() if registry is not None else {}
+        reason = "the hub is off (HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") == "1" else first_line
+        raise BackboneError(
+            f"backbone '{reference}' is no registered name, no folder, and could not be read from the hub: {reason}."
+            f"{did_you_mean(reference, names)} {available(sorted(names))}"
+        ) from error
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep the loading reports and progress bars of ``transformers`` off the screen; errors still show."""
+    from transformers.utils import logging as transformers_logging
+
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+        transformers_logging.enable_progress_bar()

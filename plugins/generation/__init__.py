@@ -1,0 +1,1 @@
+"""Generation: learn how texts go on, and write on from a prompt."""

@@ -1,0 +1,1 @@
+"""Summarization: a long text said in few words."""

@@ -1,0 +1,1 @@
+"""Translation: what a text says, in another language."""
