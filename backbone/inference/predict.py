@@ -83,11 +83,11 @@ def predict(request: Request, registry: Registry, console: Console | None = None
 def _refuse_what_the_task_cannot(request: Request, registry: Registry) -> None:
     """Refuse, before a model is loaded, what only other tasks can do."""
     task = registry.task(request.config.task)
-    for wanted, able, option, what in (
-        (request.corpus is not None, task.search is not None, "--corpus", "search a corpus"),
-        (request.stream, task.encode_prompts is not None, "--stream", "write text"),
+    for wanted, option, what in (
+        (request.corpus is not None, "--corpus", "search a corpus"),
+        (request.stream, "--stream", "write text"),
     ):
-        if wanted and not able:
+        if wanted and not _is_able(task, option):
             others = [name for name, entry in sorted(registry.tasks().items()) if _is_able(entry.task, option)]
             raise RunError(f"{option}: task '{task.name}' does not {what}; these do: {', '.join(others) or 'none'}")
 

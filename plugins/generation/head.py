@@ -8,9 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyhead.plugins.generation.data import GenerationExample
-from polyhead.registry import Generated, GenerationSettings, HeadSpec, TaskSetup, Window
+from polyhead.registry import Generated, GenerationSettings, TaskSetup, Window
 from polyhead.registry.toolkit.document_windows import predicted_spans
-from polyhead.registry.toolkit.language_model import NLL, TARGETS, count_targets, label_fields, loss
+from polyhead.registry.toolkit.language_model import (
+    NLL,
+    TARGETS,
+    causal_head,
+    count_targets,
+    default_head,
+    label_fields,
+    loss,
+)
 from polyhead.registry.toolkit.sentence_windows import CJK
 from polyhead.registry.toolkit.writing_options import generation_settings
 from polyhead.registry.toolkit.written_texts import WrittenText, generated_windows, tidy
@@ -55,16 +63,6 @@ class GenerationPrediction:
     """All that were written, best first, where there are several."""
     likelihood: Likelihood | None = None
     perplexity: float | None = None
-
-
-def default_head(setup: TaskSetup) -> HeadSpec:  # noqa: ARG001 - the contract's form
-    """Write with the architecture's own sequence-to-sequence head; an encoder becomes a warm-started pair."""
-    return HeadSpec(size=1, auto_class="AutoModelForSeq2SeqLM")
-
-
-def causal_head(setup: TaskSetup) -> HeadSpec:  # noqa: ARG001 - the contract's form
-    """Write with a decoder's own language-model head."""
-    return HeadSpec(size=1, auto_class="AutoModelForCausalLM")
 
 
 def generation(setup: TaskSetup) -> GenerationSettings:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyhead.plugins.summarization.data import SummarizationExample
-from polyhead.registry import GenerationSettings, HeadSpec, TaskSetup, Window
-from polyhead.registry.toolkit.language_model import count_targets, label_fields, loss
+from polyhead.registry import GenerationSettings, TaskSetup, Window
+from polyhead.registry.toolkit.language_model import causal_head, count_targets, default_head, label_fields, loss
 from polyhead.registry.toolkit.writing_options import generation_settings
 from polyhead.registry.toolkit.written_texts import WrittenText, generated_windows, join_windows
 
@@ -31,16 +31,6 @@ class SummaryPrediction:
     """How often the document was summarised: more than once where it was longer than a window."""
     candidates: tuple[WrittenText, ...] = ()
     """All that were written, best first, where there are several."""
-
-
-def default_head(setup: TaskSetup) -> HeadSpec:  # noqa: ARG001 - the contract's form
-    """Write with the architecture's own sequence-to-sequence head; an encoder becomes a warm-started pair."""
-    return HeadSpec(size=1, auto_class="AutoModelForSeq2SeqLM")
-
-
-def causal_head(setup: TaskSetup) -> HeadSpec:  # noqa: ARG001 - the contract's form
-    """Write with a decoder's own language-model head."""
-    return HeadSpec(size=1, auto_class="AutoModelForCausalLM")
 
 
 def generation(setup: TaskSetup) -> GenerationSettings:

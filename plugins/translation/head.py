@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyhead.plugins.translation.data import Passage, TranslationExample
-from polyhead.registry import GenerationSettings, HeadSpec, TaskSetup, Window
-from polyhead.registry.toolkit.language_model import count_targets, label_fields, loss
+from polyhead.registry import GenerationSettings, TaskSetup, Window
+from polyhead.registry.toolkit.language_model import causal_head, count_targets, default_head, label_fields, loss
 from polyhead.registry.toolkit.writing_options import generation_settings
 from polyhead.registry.toolkit.written_texts import WrittenText, by_source, generated_windows, join_windows
 
@@ -47,16 +47,6 @@ class TranslationPrediction:
         """Return the prediction that these translations make."""
         first = translations[0]
         return cls(example_id, first.translation, first.log_probability, first.finished, tuple(translations))
-
-
-def default_head(setup: TaskSetup) -> HeadSpec:  # noqa: ARG001 - the contract's form
-    """Write with the architecture's own sequence-to-sequence head; an encoder becomes a warm-started pair."""
-    return HeadSpec(size=1, auto_class="AutoModelForSeq2SeqLM")
-
-
-def causal_head(setup: TaskSetup) -> HeadSpec:  # noqa: ARG001 - the contract's form
-    """Write with a decoder's own language-model head."""
-    return HeadSpec(size=1, auto_class="AutoModelForCausalLM")
 
 
 def generation(setup: TaskSetup) -> GenerationSettings:

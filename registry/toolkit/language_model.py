@@ -1,4 +1,4 @@
-"""The loss of models that write: one target a position, which is the token that comes next.
+"""The heads and the loss of models that write: one target a position, which is the token that comes next.
 
 Labels are aligned with the positions that predict them, so that nothing is shifted here: for a decoder the label of
 position t is token t + 1 (-100 at the last one), for an encoder-decoder the label of decoder position t is token t of
@@ -9,12 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polyhead.registry.contracts import LabelField, LossSum, Output, Reduction, TaskSetup
+from polyhead.registry.contracts import HeadSpec, LabelField, LossSum, Output, Reduction, TaskSetup
 
 if TYPE_CHECKING:
     import torch
 
 NLL, TARGETS = "nll", "targets"
+
+
+def default_head(setup: TaskSetup) -> HeadSpec:  # noqa: ARG001 - the contract's form
+    """Write with the architecture's own sequence-to-sequence head; an encoder becomes a warm-started pair."""
+    return HeadSpec(size=1, auto_class="AutoModelForSeq2SeqLM")
+
+
+def causal_head(setup: TaskSetup) -> HeadSpec:  # noqa: ARG001 - the contract's form
+    """Write with a decoder's own language-model head."""
+    return HeadSpec(size=1, auto_class="AutoModelForCausalLM")
 
 
 def label_fields(setup: TaskSetup) -> tuple[LabelField, ...]:  # noqa: ARG001 - the contract's form
