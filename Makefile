@@ -19,6 +19,9 @@ TORCH_INDEX ?=
 # Further arguments for pytest (`make test ARGS="-k registry"`) or for the benchmarks.
 ARGS ?=
 
+# Test files that run at once.
+TEST_PROCESSES ?= 2
+
 # Processes of the demo (two, unless there is exactly one GPU) and CPU threads of each.
 GPUS := $(shell nvidia-smi -L 2>/dev/null | wc -l || true)
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
@@ -39,11 +42,11 @@ PIP_INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --no-i
 	-c constraints.txt
 INSTALL = $(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch -e
 
-.PHONY: help demo test check docs bench clean
+.PHONY: help demo test verify verify-resume check docs bench clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of:"
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 	@echo "Variables: PYTHON, TORCH_INDEX, ARGS, PROCESSES, THREADS (explained at the top of the Makefile)."
 	@echo "Without a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu  (a much smaller download)"
 
@@ -61,7 +64,13 @@ demo: .venv/.installed-run ## fine-tune a sentiment model under DeepSpeed, evalu
 		--text "the plot is thin, but the cast makes it a pleasure"
 
 test: .venv/.installed-dev ## run all tests
-	@.venv/bin/python -m pytest -q tests $(ARGS)
+	@.venv/bin/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile tests $(ARGS)
+
+verify: .venv/.installed-dev ## prove split training equal to unsplit: every family, layout and task, tables (minutes)
+	@.venv/bin/python -m pytest -q -m proof tests/distributed/test_verify_cells.py $(ARGS)
+
+verify-resume: .venv/.installed-dev ## save under each layout, resume under each: 36 pairs, a table (minutes)
+	@.venv/bin/python -m pytest -q -m proof tests/distributed/test_resume_matrix.py $(ARGS)
 
 check: .venv/.installed-dev ## ruff, mypy, import-linter, docs
 	@failed=0; \

@@ -116,7 +116,7 @@ def _padded_by_polyhead(job: dict[str, Any], max_tokens: int) -> int:
 def _plan(lengths: Any, job: dict[str, Any]) -> list[tuple[int, ...]]:
     from polyhead.backbone.data.batching import plan_epoch
 
-    return plan_epoch(lengths, job["batch_size"], seed=SEED, epoch=0)
+    return list(plan_epoch(lengths, job["batch_size"], seed=SEED, epoch=0))
 
 
 # ── transformers ──

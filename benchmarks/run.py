@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import b01_finetune
+import b03_zero
+import b04_pipeline
+import b05_memory
 import b11_startup
 from measure import ENVIRONMENT, Result
 
-BENCHMARKS = ("b1", "b11")
+BENCHMARKS = ("b1", "b3", "b4", "b5", "b11")
+IN_TURNS = {"b3": b03_zero.measure, "b4": b04_pipeline.measure, "b5": b05_memory.measure, "b11": b11_startup.measure}
 PAIRS, ROWS = 5, 128
 VERSIONS = ("polyhead", "torch", "transformers", "deepspeed", "accelerate", "tokenizers")
 
@@ -38,7 +42,7 @@ def main() -> None:
         if name == "b1":
             results[name] = b01_finetune.measure(arguments.pairs, arguments.rows, _tell)
         else:
-            results[name] = b11_startup.measure(arguments.pairs, _tell)
+            results[name] = IN_TURNS[name](arguments.pairs, _tell)
     facts["load at the end"] = _load()
     print(f"\n{table(results)}\n\n{notes(results)}")
     print(f"load at the end: {facts['load at the end']}; {time.perf_counter() - started:.0f} s in all")

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from polyhead.cli import config, data, evaluate, finetune, listing, predict
+from polyhead.cli import config, convert, data, evaluate, finetune, listing, plan, predict, tokenizer, verify
 from polyhead.cli.doctor import doctor
 from polyhead.cli.screen import say
 from polyhead.configs.errors import ConfigError
@@ -33,12 +33,17 @@ def build_app(registry: Registry) -> typer.Typer:
     app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback()(_options)
     app.command(context_settings=EXTRA)(finetune.finetune)
+    app.command(context_settings=EXTRA)(finetune.pretrain)
     app.command(context_settings=EXTRA)(evaluate.evaluate)
     app.command(context_settings=EXTRA)(predict.predict)
+    app.command()(convert.convert)
+    app.command(context_settings=EXTRA)(verify.verify)
+    app.command(context_settings=EXTRA)(plan.plan)
     app.add_typer(listing.tasks_app, name="tasks")
     app.command()(listing.plugins)
     app.command()(listing.backbones)
     app.add_typer(data.app, name="data")
+    app.add_typer(tokenizer.app, name="tokenizer")
     app.add_typer(config.app, name="config")
     app.command()(doctor)
     own = {

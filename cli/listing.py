@@ -39,7 +39,7 @@ def tasks(
         return
     found = load_plugins().tasks()
     if matrix:
-        _print_matrix(found, as_json=as_json)
+        _print_matrix({name: entry for name, entry in found.items() if not entry.task.pretrains}, as_json=as_json)
         return
     if as_json:
         print_json([_task_summary(entry) for entry in found.values()])

@@ -47,6 +47,11 @@ def in_data(data: DataConfig) -> Iterator[Contradiction]:
             ("data.max_tokens", "data.max_length"),
             f"data.max_tokens ({data.max_tokens}) must be at least {window}, to hold one window",
         )
+    if data.stream and not data.cache:
+        yield Contradiction(
+            ("data.stream", "data.cache"),
+            "data.stream keeps tokens on disk, which data.cache=false forbids; leave one of them out",
+        )
 
 
 def in_training(training: TrainingConfig) -> Iterator[Contradiction]:
@@ -68,8 +73,20 @@ def in_run(config: RunConfig) -> Iterator[Contradiction]:
     """Yield what disagrees between sections."""
     yield from _without_validation(config)
     yield from _layout(config)
-    yield from _lora(config)
-    yield from _generation(config)
+    yield from _pipeline(config)
+    yield from _divided_matrices(config)
+    yield from _offload(config)
+    yield from _random_weights(config)
+
+
+def _random_weights(config: RunConfig) -> Iterator[Contradiction]:
+    backbone = config.backbone
+    if backbone.architecture is not None and backbone.lora is not None:
+        yield Contradiction(
+            ("backbone.architecture", "backbone.lora"),
+            "backbone.architecture cannot have backbone.lora: LoRA leaves all other weights as they are, and these are "
+            "random; use backbone.lora=null",
+        )
 
 
 def _without_validation(config: RunConfig) -> Iterator[Contradiction]:
@@ -83,31 +100,11 @@ def _without_validation(config: RunConfig) -> Iterator[Contradiction]:
             )
 
 
-def _lora(config: RunConfig) -> Iterator[Contradiction]:
-    layout = parse_layout(config.layout)
-    if config.backbone.lora is not None and layout.pipeline_stages > 1:
-        yield Contradiction(
-            ("layout", "backbone.lora"),
-            f"layout {layout.name} cannot have backbone.lora: the stages of a pipeline train all their weights; "
-            "use layout=zero2 or zero3, or backbone.lora=null",
-        )
-
-
-def _generation(config: RunConfig) -> Iterator[Contradiction]:
-    layout = parse_layout(config.layout)
-    if config.training.validate_generation and (layout.zero_stage == 3 or layout.pipeline_stages > 1):
-        yield Contradiction(
-            ("layout", "training.validate_generation"),
-            f"layout {layout.name} cannot have training.validate_generation: no process holds the whole model; "
-            "leave it off and say `polyhead evaluate RUN` afterwards, or use layout=zero2",
-        )
-
-
 def _layout(config: RunConfig) -> Iterator[Contradiction]:
     layout, training = parse_layout(config.layout), config.training
     if not layout.distributed or layout.zero_stage > 0:
         return
-    remedy = f"{layout.name}+zero1" if layout.pipeline_stages > 1 else "zero1"
+    remedy = f"{layout.name}+zero1" if layout.fewest_processes > 1 else "zero1"
     if layout.pipeline_stages > 1 and training.gradient_clipping > 0:
         yield Contradiction(
             ("layout", "training.gradient_clipping"),
@@ -120,4 +117,33 @@ def _layout(config: RunConfig) -> Iterator[Contradiction]:
             ("layout", "training.precision"),
             f"layout {layout.name} cannot have training.precision={training.precision}; use layout={remedy}: "
             "exact master weights, less memory",
+        )
+
+
+def _pipeline(config: RunConfig) -> Iterator[Contradiction]:
+    layout, partition = parse_layout(config.layout), config.partition
+    if layout.pipeline_stages > 1 and isinstance(partition, tuple) and len(partition) != layout.pipeline_stages:
+        yield Contradiction(
+            ("partition", "layout"),
+            f"partition {list(partition)} is for {len(partition)} stages, and layout {layout.name} has "
+            f"{layout.pipeline_stages}; name the blocks of each stage",
+        )
+
+
+def _divided_matrices(config: RunConfig) -> Iterator[Contradiction]:
+    layout = parse_layout(config.layout)
+    if layout.tensor_parallel > 1 and config.backbone.lora is not None:
+        yield Contradiction(
+            ("layout", "backbone.lora"),
+            f"layout {layout.name} cannot have backbone.lora: DeepSpeed's AutoTP divides a matrix and not what LoRA "
+            "puts beside it; use layout=zero2 or pipe2+zero1, or backbone.lora=null",
+        )
+
+
+def _offload(config: RunConfig) -> Iterator[Contradiction]:
+    layout = parse_layout(config.layout)
+    if layout.offload == "nvme" and config.offload_folder is None:
+        yield Contradiction(
+            ("layout", "offload_folder"),
+            f"layout {layout.name} needs offload_folder: a folder on a fast local disk",
         )

@@ -27,7 +27,13 @@ __all__ = [
 COMMAND_LINE = "command line"
 _RECIPES = Path(__file__).parent / "recipes"
 _SUFFIXES = (".yaml", ".yml")
-_PATH_KEYS: tuple[Key, ...] = (("data", "train"), ("data", "validation"), ("data", "test"), ("deepspeed",))
+_PATH_KEYS: tuple[Key, ...] = (
+    ("backbone", "tokenizer"),
+    ("data", "train"),
+    ("data", "validation"),
+    ("data", "test"),
+    ("deepspeed",),
+)
 """Keys whose relative paths start at the folder of the recipe file that holds them."""
 
 

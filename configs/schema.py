@@ -87,6 +87,13 @@ class BackboneConfig(Section):
     decoder_blocks: Count | None = None
     """Blocks of the decoder where a task warm-starts an encoder-decoder from an encoder: taken evenly from the
     encoder's own; null takes all of them."""
+    architecture: dict[str, Any] | None = None
+    """Random weights instead of pretrained ones: the keys of a ``transformers`` config, ``model_type`` among them, such
+    as ``{model_type: bert, hidden_size: 256, num_hidden_layers: 4}``; ``name`` then says only where the tokenizer is
+    taken from, unless ``tokenizer`` does."""
+    tokenizer: FilePath | None = None
+    """The folder of another tokenizer (``polyhead tokenizer train``). Tokens that the backbone's own tokenizer has too
+    keep their embeddings; null takes the backbone's own."""
     lora: LoraSettings | None = None
     """Train small matrices beside the backbone's own, which stay as they are; null trains all weights."""
     new_tokens: Literal["characters"] | None = None
@@ -127,6 +134,11 @@ class DataConfig(Section):
     max_tokens: Count = 2048
     """Most tokens, padding included, in one micro-batch of one process: less needs less memory and changes no
     result."""
+    unique: Switch = False
+    """Whether of texts that are alike in all but their id only the first is used, in training and in validation."""
+    stream: Switch = False
+    """Whether the training files are read once, piece by piece, into a file of tokens on disk that is then read from
+    there: for texts larger than memory. Tasks that pretrain only."""
     cache: Switch = True
     """Whether tokenised data are kept on disk for the next run on the same files."""
 
@@ -166,8 +178,10 @@ class TrainingConfig(Section):
     batch_size: Count = 32
     """Windows in one optimizer step, over all processes together (a text that fits is one window); for tasks whose
     loss compares examples (similarity), examples. How they are split changes no result."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or plain gradient descent without momentum, which has no state."""
     weight_decay: NotNegative = 0.01
-    """AdamW's weight decay; biases and norms are left out."""
+    """The optimizer's weight decay; biases and norms are left out."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     """AdamW's decay rates of the first and second moments."""
     epsilon: Positive = 1e-8
@@ -178,6 +192,9 @@ class TrainingConfig(Section):
     """Warm-up: below 1 a share of all steps, from 1 on a number of steps."""
     gradient_clipping: NotNegative = 1.0
     """Largest norm of the gradient of a step, larger ones are scaled down; 0 is off."""
+    activation_checkpointing: Switch = False
+    """Whether only the states between blocks are kept for the backward pass, and each block is run again then: less
+    memory, about a third more work, the same result."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the computation; fp16 needs a GPU."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 42
@@ -198,6 +215,8 @@ class TrainingConfig(Section):
     nothing is evaluated."""
     keep_checkpoints: Count = 2
     """How many of the latest checkpoints stay on disk."""
+    keep_best: Switch = True
+    """Whether the checkpoint of the best evaluation stays too, where one was written at its step."""
     divergence_factor: Annotated[float, Field(strict=True, gt=1, allow_inf_nan=False)] = 10.0
     """The run stops when its loss grows beyond this many times what it was at the start. A loss that is not a
     number stops it always."""
@@ -231,6 +250,11 @@ class RunConfig(Section):
     layout: Annotated[str, Field(examples=["single", "zero1", "zero2", "zero3", "pipe2+zero1"])] = "single"
     """How the run is spread over processes: ``single`` (one process), ``zero0`` to ``zero3``
     (data parallel, ZeRO stage), ``pipeN`` or ``pipeN+zero1`` (N pipeline stages)."""
+    partition: Literal["auto", "parameters"] | tuple[Count, ...] = "auto"
+    """Where a pipeline is cut: ``auto`` shares the blocks out by their measured time, ``parameters`` by the
+    number of parameters; a list such as ``[3, 3]`` says how many blocks each stage has."""
+    offload_folder: FilePath | None = None
+    """Where a layout with ``nvme`` keeps what it takes off the accelerator: a folder on a fast local disk."""
     data: DataConfig = DataConfig()
     """Files, columns, windows and micro-batches."""
     training: TrainingConfig = TrainingConfig()

@@ -69,9 +69,9 @@ training:
 
 | written in | relative to |
 | --- | --- |
-| a recipe file: `data.train`, `data.validation`, `data.test`, `deepspeed` | the folder of that file |
+| a recipe file: `data.train`, `.validation`, `.test`, `backbone.tokenizer`, `deepspeed` | the folder of that file |
 | an override | the working directory |
-| `output`, wherever it is written | the working directory |
+| `output` and `offload_folder`, wherever they are written | the working directory |
 
 `~/` is the home folder. Where no `output` is given it is `runs/` and the name of the recipe. The `config.yaml` of a run
 holds absolute paths.
@@ -85,8 +85,11 @@ LAYOUTS = {
     "zero3": "data parallel; optimizer state, gradients and weights are divided, weights gathered when needed",
     "pipe2": "the blocks are cut into two stages, each on a process of its own; more processes are data parallel",
     "pipe2+zero1": "two pipeline stages; the optimizer state of each is divided over its data-parallel processes",
+    "tp2+zero1": "two processes share each matrix (DeepSpeed AutoTP); the optimizer state is divided as under zero1",
+    "zero3+offload": "as zero3; what is divided lies in the host's memory between its uses (zero1 and zero2 too)",
+    "zero3+nvme": "as zero3; what is divided lies in `offload_folder` on a disk between its uses",
 }
-"""What each layout means; `pipeN` stands for any number of stages."""
+"""What each layout means; `pipeN` and `tpN` stand for any number from 2."""
 
 LAYOUT_INTRODUCTION = """\
 ## Layouts
@@ -101,11 +104,8 @@ machine; a launcher such as `deepspeed` or `torchrun` may start them instead.
 
 LAYOUT_END = """
 `pipeN` stands for any number of stages from 2 on, and needs a multiple of N processes and at least N blocks in the
-backbone. Parts may stand in any order: `zero1+pipe2` is `pipe2+zero1`. Refused when the settings are read:
-
-- a pipeline with ZeRO 2 or 3;
-- `pipeN` without `zero1` together with `training.gradient_clipping` above 0, or with bf16 or fp16;
-- `zero0` with bf16 or fp16 (`single` in bf16 or fp16 runs as ZeRO 1 on one process, for its float32 master weights).
+backbone; `tpN` likewise. Parts may stand in any order: `zero1+pipe2` is `pipe2+zero1`. [layouts](layouts.md)
+says which to take, and [what cannot be](layouts.md#what-cannot-be).
 
 Your own DeepSpeed settings (`deepspeed=my.json`, or a mapping) are merged into the generated JSON. What contradicts the
 run's settings is an error; the value `"auto"` means: as the run says.
@@ -136,7 +136,7 @@ Results go to the standard output, everything else (progress, notes, errors) to 
 | code | meaning |
 | ---: | --- |
 | 0 | done |
-| 1 | a check failed (`data check`: rows are wrong; `doctor`: something is missing), or another process was lost |
+| 1 | a check failed (`data check`: wrong rows; `doctor`: a part missing; `verify`: a difference), or a lost process |
 | 2 | a mistake in settings, data, names or options: the error stream says what, where, and what is allowed |
 | 128 + N | ended by signal N: 130 after Ctrl-C, 143 after SIGTERM (training has then written a checkpoint) |
 
@@ -155,7 +155,8 @@ def render_configuration() -> str:
 def _layout_facts(name: str) -> str:
     layout = parse_layout(name)
     stages = layout.pipeline_stages
-    processes = "1" if not layout.distributed else f"multiples of {stages}" if stages > 1 else "any number"
+    fewest = layout.fewest_processes
+    processes = "1" if not layout.distributed else f"multiples of {fewest}" if fewest > 1 else "any number"
     return f"{processes} | {layout.zero_stage} | {stages if stages > 1 else '-'}"
 
 

@@ -44,6 +44,11 @@ def _cell(text: str) -> str:
     return text.replace("``", "`").replace("|", "\\|").replace("\n", "\\n")
 
 
+def _has_page(name: str, task: Task[Any, Any]) -> bool:
+    """Return whether this is a built-in task of a user's; objectives of pretraining share a folder and have no page."""
+    return not task.pretrains and (PLUGINS / name / "plugin.py").is_file()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Write the pages, or check them; returns the exit code."""
     parser = argparse.ArgumentParser(description="Write the pages of the tasks.")
@@ -54,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     stale = 0
     if not options.check:
         options.folder.mkdir(parents=True, exist_ok=True)
-    for name in sorted(folder.parent.name for folder in PLUGINS.glob("*/plugin.py")):
+    for name in (name for name, entry in sorted(registry.tasks().items()) if _has_page(name, entry.task)):
         page, text = options.folder / f"{name}.md", render(registry.task(name))
         if not options.check:
             page.write_text(text, encoding="utf-8")

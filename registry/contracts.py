@@ -335,6 +335,14 @@ class Task(Generic[E_, P_]):
     packs: bool = False
     """Whether the loss is one of token by token, so that a decoder may be given several features in one row. For
     decoders `encode` then also gives ``position_ids``, from 0, in each feature."""
+    pretrains: bool = False
+    """Whether this is an objective of pretraining: ``polyhead pretrain`` runs it, and its training texts may be
+    streamed."""
+    corrupt: Callable[[Feature, np.random.Generator, EncodeSettings], Feature] | None = None
+    """``corrupt(feature, generator, settings)``: what the model gets to see of a feature, with the labels that it has
+    to restore; drawn anew each time that the feature is trained on (the generator depends on seed, epoch and feature
+    alone), and always alike in an evaluation. What `encode` gives then bears no labels, and a corrupted feature is at
+    most as long."""
     encode_prompts: Callable[[Sequence[E_], EncodeSettings], list[Feature]] | None = None
     """For tasks that write text: what the model writes on from. On an encoder-decoder a feature may hold the first
     tokens of the decoder in ``decoder_input_ids``. An example may have no prompt, or several."""

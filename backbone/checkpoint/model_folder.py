@@ -1,28 +1,32 @@
 """The plain Hugging Face folder that a run leaves, with one more file that says what the task was.
 
-``config.json``, ``model.safetensors`` (or shards with their index, one for each pipeline stage), the tokenizer's files,
+``config.json``, ``model.safetensors`` (or several files of limited size with their index), the tokenizer's files,
 ``polyhead.json`` and, where ``transformers`` has no such head, ``polyhead_head.safetensors``.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from polyhead.backbone.checkpoint.states import State, read_weights
-from polyhead.backbone.checkpoint.store import flush_folder, shard_name, write_tensors
+import torch
+
+from polyhead.backbone.checkpoint.disk import draft_of, publish, start_draft
+from polyhead.backbone.checkpoint.shards import Named, Shard, write_shards, write_tensors
+from polyhead.backbone.checkpoint.states import each_weight, held_before
 from polyhead.backbone.model.adapters import merged_weights
 from polyhead.backbone.model.loading import HEAD_FILE, Backbone
-from polyhead.backbone.model.stages import HEAD_PREFIX
-from polyhead.backbone.parallel.engine import Engine
+from polyhead.backbone.model.stages import HEAD_PREFIX, Stage
+from polyhead.backbone.parallel.engine import Engine, Spread
 from polyhead.backbone.parallel.processes import World
 from polyhead.registry import BackboneError, ModelFacts, Task, TaskSetup
 
 TASK_FILE = "polyhead.json"
+WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 
@@ -38,37 +42,63 @@ class TaskRecord:
     max_length: int
     stride: int
 
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> TaskRecord:
+        """Return the record whose fields were written as JSON."""
+        return cls(**{**found, "labels": tuple(found["labels"])})
 
-def save_model(
-    folder: Path, engine: Engine, world: World, tokenizer: Any, record: TaskRecord, extra: Mapping[str, str]
-) -> None:
-    """Write the folder anew; every rank calls it. The old one is there until the new one is complete.
 
-    ``extra`` are the texts of further files by relative path.
+@dataclass(frozen=True)
+class Companions:
+    """What a model folder holds beside weights and config."""
+
+    tokenizer: Any
+    record: TaskRecord
+    extra: Mapping[str, str]
+    """Texts of further files by relative path."""
+
+
+def save_model(folder: Path, engine: Engine, world: World, companions: Companions) -> None:
+    """Write the folder of a running engine's model anew; every rank calls it.
+
+    The old one is there until the new one is complete.
     """
-    draft = folder.with_name(f".writing-{folder.name}")
+    without = held_before(engine, world)
+    weights = merged_weights(engine.stage, each_weight(engine, without=without))
+    write_folder(folder, engine.stage, weights, companions, spread=engine.spread, world=world)
+
+
+def write_folder(
+    folder: Path,
+    stage: Stage,
+    weights: Iterable[Named],
+    companions: Companions,
+    *,
+    spread: Spread,
+    world: World,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a model folder; every rank brings the weights of its stage, LoRA merged."""
+    draft = draft_of(folder)
     if world.is_main:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+        start_draft(folder)
     world.barrier()
-    stage, spread = engine.stage, engine.spread
-    weights = merged_weights(stage.model, read_weights(engine))
-    names: list[str] = []
-    if spread.data_rank == 0:
-        names = _write_weights(draft, weights, spread.stage, spread.stages)
-    shards = world.gather((spread.stage, names))
+    head: dict[str, torch.Tensor] = {}
+    trunk = _without_head(_cast(weights, dtype), head)
+    shards = write_shards(draft, "model", trunk, spread, world, alone=WEIGHTS_FILE)
+    if head and spread.writes:
+        write_tensors(draft / HEAD_FILE, head)
+    world.barrier()
     if world.is_main:
-        if spread.stages > 1:
-            _write_index(draft, {stage: names for stage, names in shards if names})
-        stage.library_config.save_pretrained(draft)
-        tokenizer.save_pretrained(draft)
+        if len(shards) > 1:
+            _write_index(draft, shards)
+        config = copy.deepcopy(stage.library_config)
+        config.dtype = str(dtype).removeprefix("torch.")
+        config.save_pretrained(draft)
         if stage.model.can_generate():
             stage.model.generation_config.save_pretrained(draft)
-        (draft / TASK_FILE).write_text(json.dumps(asdict(record), ensure_ascii=False, indent=2), encoding="utf-8")
-        for name, text in extra.items():
-            (draft / name).parent.mkdir(parents=True, exist_ok=True)
-            (draft / name).write_text(text, encoding="utf-8")
-        _swap(draft, folder)
+        _write_companions(draft, companions)
+        publish(folder)
     world.barrier()
 
 
@@ -98,39 +128,38 @@ def read_record(folder: Path) -> TaskRecord | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return TaskRecord(**{**found, "labels": tuple(found["labels"])})
+        return TaskRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError) as error:
         raise BackboneError(
             f"{path} is damaged ({type(error).__name__}: {error}); it was written by finetune"
         ) from None
 
 
-def _write_weights(draft: Path, weights: State, stage: int, stages: int) -> list[str]:
-    """Write this stage's weights and return their names; our own head goes into a file of its own."""
-    head = {name.removeprefix(HEAD_PREFIX): t for name, t in weights.items() if name.startswith(HEAD_PREFIX)}
-    trunk = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD_PREFIX)}
-    write_tensors(draft / ("model.safetensors" if stages == 1 else shard_name("model", stage, stages)), trunk)
-    if head:
-        write_tensors(draft / HEAD_FILE, head)
-    return list(trunk)
+def _cast(weights: Iterable[Named], dtype: torch.dtype) -> Iterator[Named]:
+    for name, tensor in weights:
+        yield name, (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
 
 
-def _write_index(draft: Path, shards: Mapping[int, list[str]]) -> None:
-    files = {stage: shard_name("model", stage, len(shards)) for stage in shards}
+def _without_head(weights: Iterable[Named], head: dict[str, torch.Tensor]) -> Iterator[Named]:
+    """Yield what ``transformers`` knows, and collect our own head, which goes into a file of its own."""
+    for name, tensor in weights:
+        if name.startswith(HEAD_PREFIX):
+            head[name.removeprefix(HEAD_PREFIX)] = tensor
+        else:
+            yield name, tensor
+
+
+def _write_companions(draft: Path, companions: Companions) -> None:
+    companions.tokenizer.save_pretrained(draft)
+    record = json.dumps(asdict(companions.record), ensure_ascii=False, indent=2)
+    for name, text in {TASK_FILE: record, **companions.extra}.items():
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        (draft / name).write_text(text, encoding="utf-8")
+
+
+def _write_index(draft: Path, shards: Sequence[Shard]) -> None:
     index = {
-        "metadata": {"total_size": sum((draft / file).stat().st_size for file in files.values())},
-        "weight_map": {name: files[stage] for stage, names in shards.items() for name in names},
+        "metadata": {"total_size": sum(shard.bytes for shard in shards)},
+        "weight_map": {name: shard.file for shard in shards for name in shard.names},
     }
     (draft / INDEX_FILE).write_text(json.dumps(index, indent=2), encoding="utf-8")
-
-
-def _swap(draft: Path, folder: Path) -> None:
-    """Put the new folder in the place of the old one."""
-    old = folder.with_name(f".old-{folder.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    draft.rename(folder)
-    flush_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,18 +1,22 @@
 # ruff: noqa: SLF001 - DeepSpeed offers no public road to the state of ZeRO 1 and 2
 """Weights and optimizer state of a running engine by Hugging Face name, whatever the layout; in and out.
 
-Every rank of a stage calls these together: ZeRO gathers what it has sharded.
+Every rank of a stage calls these together: ZeRO gathers what it has sharded, one tensor at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
 
+from polyhead.backbone.checkpoint.shards import Named
 from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.parallel.engine import Engine
+from polyhead.backbone.parallel.processes import World
+from polyhead.backbone.parallel.tensor_shares import own_share, whole_tensor
+from polyhead.registry import RunError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """What AdamW keeps for each parameter, each of the parameter's shape."""
@@ -20,64 +24,144 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 State = dict[str, torch.Tensor]
 
 
-def read_weights(engine: Engine, *, trainable_only: bool = False) -> State:
-    """Return this stage's weights in float32 (the master copies under bf16 and fp16), buffers included, on the CPU.
+def held_before(engine: Engine, world: World) -> frozenset[str]:
+    """Return the parameters of this stage that an earlier one has too, and writes; every rank of the run calls it."""
+    own = engine.stage.shared_names()
+    everyone = world.gather((engine.spread.stage, own))
+    return frozenset(name for stage, names in everyone if stage < engine.spread.stage for name in names & own)
 
-    ``trainable_only`` leaves out what is frozen: it is as the backbone has it.
+
+def each_weight(engine: Engine, *, trainable_only: bool = False, without: Collection[str] = ()) -> Iterator[Named]:
+    """Yield this stage's weights in float32 (the master copies under bf16 and fp16), then buffers, on the CPU.
+
+    ``trainable_only`` leaves out what is frozen: it is as the backbone has it. ``without`` names what else to leave.
     """
-    found: State = {}
     for name, parameter in engine.stage.named_parameters():
-        if parameter.requires_grad or not trainable_only:
-            found[_name(engine.stage, name)] = _whole(parameter)
+        known = _name(engine.stage, name)
+        if (parameter.requires_grad or not trainable_only) and known not in without:
+            yield known, _whole(parameter)
     for name, buffer in _persistent_buffers(engine.stage):
-        found[_name(engine.stage, name)] = buffer.detach().cpu().clone()
-    return found
+        yield _name(engine.stage, name), buffer.detach().cpu().clone()
+
+
+def each_moment(engine: Engine, *, without: Collection[str] = ()) -> Iterator[Named]:
+    """Yield this stage's optimizer state: ``exp_avg/NAME`` and ``exp_avg_sq/NAME`` of each parameter that trains.
+
+    Plain gradient descent has none. ``without`` names parameters to leave out.
+    """
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    moments = _moments_of(engine.optimizer)
+    if not moments:
+        return
+    _link_state(engine.optimizer)
+    for name, parameter in _trainable(engine.stage):
+        known = _name(engine.stage, name)
+        plain = getattr(engine.optimizer, "state", {}).get(parameter, {})
+        for moment in moments if known not in without else ():
+            value = plain[moment] if moment in plain else safe_get_full_optimizer_state(parameter, moment)
+            yield f"{moment}/{known}", _copy(whole_tensor(parameter, value))
+
+
+def read_weights(engine: Engine, *, trainable_only: bool = False) -> State:
+    """Return what `each_weight` yields, all at once."""
+    return dict(each_weight(engine, trainable_only=trainable_only))
 
 
 def read_optimizer(engine: Engine) -> State:
-    """Return this stage's optimizer state: ``exp_avg/NAME`` and ``exp_avg_sq/NAME`` of each parameter that trains."""
-    from deepspeed.utils import safe_get_full_optimizer_state
-
-    _link_state(engine.optimizer)
-    found: State = {}
-    for name, parameter in _trainable(engine.stage):
-        plain = getattr(engine.optimizer, "state", {}).get(parameter, {})
-        for moment in MOMENTS:
-            value = plain[moment] if moment in plain else safe_get_full_optimizer_state(parameter, moment)
-            found[f"{moment}/{_name(engine.stage, name)}"] = _copy(value)
-    return found
+    """Return what `each_moment` yields, all at once."""
+    return dict(each_moment(engine))
 
 
 def write_weights_before_start(stage: Stage, weights: Mapping[str, torch.Tensor]) -> None:
-    """Put saved weights into a stage that no engine holds yet; what is frozen stays."""
+    """Put saved weights into a stage that no engine holds yet; what is frozen stays.
+
+    Raises:
+        RunError: The weights are those of another model.
+
+    """
     with torch.no_grad():
         for name, tensor in [*_trainable(stage), *_persistent_buffers(stage)]:
-            tensor.copy_(weights[_name(stage, name)])
+            known = _name(stage, name)
+            saved = weights[known]
+            if saved.shape != tensor.shape:
+                shapes = f"{tuple(saved.shape)} there, {tuple(tensor.shape)} here"
+                raise RunError(f"the checkpoint is of another model: '{known}' has shape {shapes}")
+            tensor.copy_(saved)
 
 
-def write_state(engine: Engine, weights: Mapping[str, torch.Tensor], moments: State, step: int) -> None:
+def weights_of(stage: Stage) -> Iterator[Named]:
+    """Yield the weights of a stage that no engine holds, then its buffers."""
+    for name, tensor in [*stage.named_parameters(), *_persistent_buffers(stage)]:
+        yield _name(stage, name), tensor.detach()
+
+
+def write_state(
+    engine: Engine, weights: Mapping[str, torch.Tensor], moments: Mapping[str, torch.Tensor], step: int
+) -> None:
     """Give a started engine its exact master weights and optimizer state.
 
     The weights must have been written before the start too (`write_weights_before_start`): setting the master copies
     alone leaves the module's own copy one step behind.
     """
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
     optimizer, stage = engine.optimizer, engine.stage
+    names = _moments_of(optimizer)
     if isinstance(optimizer, torch.optim.Optimizer):
-        for name, parameter in _trainable(stage):
-            saved = {moment: moments[f"{moment}/{_name(stage, name)}"] for moment in MOMENTS}
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(step)),
-                **{moment: value.to(parameter.device) for moment, value in saved.items()},
-            }
+        _fill_plain(optimizer, stage, moments, step)
         return
-    _create_empty_state(optimizer, step)
+    if names:
+        _create_empty_state(optimizer, step)
     for name, parameter in _trainable(stage):
-        safe_set_full_fp32_param(parameter, weights[_name(stage, name)].to(parameter.device))
-        for moment in MOMENTS:
-            value = moments[f"{moment}/{_name(stage, name)}"].to(parameter.device)
-            safe_set_full_optimizer_state(parameter, value, moment)
+        _put(parameter, weights[_name(stage, name)])
+        for moment in names:
+            _put(parameter, moments[f"{moment}/{_name(stage, name)}"], moment)
+
+
+def _put(parameter: Any, value: torch.Tensor, moment: str | None = None) -> None:
+    """Give a parameter its master copy, or one of its moments, where ZeRO keeps it."""
+    from deepspeed import utils
+
+    value = own_share(parameter, value).to(parameter.device)
+    if hasattr(parameter, "ds_id"):
+        part = own_part(value, parameter.partition_numel(), torch.distributed.get_rank(parameter.ds_process_group))
+        if moment is None:
+            utils.safe_set_local_fp32_param(parameter, part)
+        else:
+            utils.safe_set_local_optimizer_state(parameter, part, moment)
+    elif moment is None:
+        utils.safe_set_full_fp32_param(parameter, value)
+    else:
+        utils.safe_set_full_optimizer_state(parameter, value, moment)
+
+
+def own_part(value: torch.Tensor, size: int, rank: int) -> torch.Tensor:
+    """Return what ZeRO-3 keeps of a tensor on one rank; the last parts are filled up with zeros.
+
+    DeepSpeed's own function for this fails where a tensor does not divide evenly.
+    """
+    part = value.new_zeros(size)
+    own = value.flatten()[rank * size : (rank + 1) * size]
+    part[: own.numel()] = own
+    return part
+
+
+def _fill_plain(optimizer: torch.optim.Optimizer, stage: Stage, moments: Mapping[str, torch.Tensor], step: int) -> None:
+    """Give torch's own optimizer its state."""
+    names = _moments_of(optimizer)
+    if not names:
+        return
+    for name, parameter in _trainable(stage):
+        saved = {moment: moments[f"{moment}/{_name(stage, name)}"] for moment in names}
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(step)),
+            **{moment: own_share(parameter, value).to(parameter.device, copy=True) for moment, value in saved.items()},
+        }
+
+
+def _moments_of(optimizer: Any) -> tuple[str, ...]:
+    """Return what the optimizer keeps for each parameter: nothing in plain gradient descent."""
+    inner = getattr(optimizer, "optimizer", optimizer)
+    return () if isinstance(inner, torch.optim.SGD) else MOMENTS
 
 
 def _create_empty_state(optimizer: Any, step: int) -> None:
@@ -120,11 +204,11 @@ def _whole(parameter: torch.nn.Parameter) -> torch.Tensor:
 
     full = safe_get_full_fp32_param(parameter)
     if full is not None:
-        return _copy(full)
+        return _copy(whole_tensor(parameter, full))
     if hasattr(parameter, "ds_id"):  # frozen under ZeRO-3: no optimizer knows it
         with deepspeed.zero.GatheredParameters([parameter]):
             return _copy(parameter)
-    return _copy(parameter)
+    return _copy(whole_tensor(parameter, parameter))
 
 
 def _persistent_buffers(stage: Stage) -> Iterator[tuple[str, torch.Tensor]]:

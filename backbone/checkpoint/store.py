@@ -1,7 +1,7 @@
 """Checkpoints of a run on disk: safetensors and JSON by Hugging Face names, written whole or not at all.
 
-``checkpoints/step-00000120/`` holds ``weights-*.safetensors`` (all but what is frozen) and ``optimizer-*.safetensors``
-(one shard for each pipeline stage that wrote it) and ``state.json`` with step, progress and a checksum of every file.
+``checkpoints/step-00000120/`` holds ``weights-*.safetensors`` (all but what is frozen), ``optimizer-*.safetensors`` and
+``state.json``: step, progress, the file of every tensor, size and checksum of every file, and a checksum of all that.
 A folder gets its name only when everything in it is on disk, so a killed run leaves the last complete one.
 """
 
@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
-
-from polyhead.backbone.checkpoint.states import State, read_optimizer, read_weights
+from polyhead.backbone.checkpoint.disk import delete_folder, draft_of, flush, publish, start_draft
+from polyhead.backbone.checkpoint.shards import Shard, TensorFiles, write_shards
+from polyhead.backbone.checkpoint.states import each_moment, each_weight, held_before
 from polyhead.backbone.parallel.engine import Engine
 from polyhead.backbone.parallel.processes import World
 from polyhead.registry import RunError
 
 STATE_FILE = "state.json"
+WEIGHTS, OPTIMIZER = "weights", "optimizer"
 
 
 @dataclass(frozen=True)
@@ -35,63 +33,81 @@ class Checkpoint:
     step: int
     progress: Mapping[str, Any]
     """What the training loop keeps beside the tensors: best value, evaluations without improvement, ..."""
+    index: Mapping[str, Mapping[str, str]]
+    """The file of every tensor, by kind (``weights``, ``optimizer``) and name."""
 
-    def weights(self) -> State:
-        """Read all shards of the weights that train, float32."""
-        return _read_shards(self.path, "weights")
+    def weights(self) -> TensorFiles:
+        """Return the weights that train, float32, each read when it is asked for."""
+        return TensorFiles(self.path, self.index[WEIGHTS])
 
-    def moments(self) -> State:
-        """Read all shards of the optimizer state."""
-        return _read_shards(self.path, "optimizer")
+    def moments(self) -> TensorFiles:
+        """Return the optimizer state, each tensor read when it is asked for."""
+        return TensorFiles(self.path, self.index[OPTIMIZER])
 
 
 def save_checkpoint(
-    folder: Path, engine: Engine, world: World, *, step: int, progress: Mapping[str, Any], keep: int
+    folder: Path,
+    engine: Engine,
+    world: World,
+    *,
+    step: int,
+    progress: Mapping[str, Any],
+    keep: int,
+    keep_best: bool = True,
 ) -> Path:
     """Write a checkpoint; every rank calls it, the first data-parallel rank of each stage writes.
 
-    Returns the folder of the new checkpoint; older ones beyond ``keep`` are deleted.
+    Returns the folder of the new checkpoint. Older ones beyond ``keep`` are deleted; with ``keep_best`` not the one
+    of the best evaluation so far (``best_step`` of the progress). Later ones, of a run that was gone back on, go too.
     """
-    final = folder / f"step-{step:08d}"
-    draft = folder / f".writing-{step:08d}"
+    final = folder / step_name(step)
+    draft = draft_of(final)
     if world.is_main:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+        start_draft(final)
     world.barrier()
-    spread = engine.spread
-    for kind, read in (("weights", _read_trainable), ("optimizer", read_optimizer)):
-        state = read(engine)
-        if spread.data_rank == 0:
-            write_tensors(draft / shard_name(kind, spread.stage, spread.stages), state)
-    world.barrier()
+    without = held_before(engine, world)
+    kinds = {WEIGHTS: each_weight(engine, trainable_only=True, without=without)}
+    kinds[OPTIMIZER] = each_moment(engine, without=without)
+    written = {kind: write_shards(draft, kind, each, engine.spread, world) for kind, each in kinds.items()}
+    files = _describe_files(draft, [shard for shards in written.values() for shard in shards], engine, world)
     if world.is_main:
-        _seal(draft, {"step": step, "progress": dict(progress)})
-        shutil.rmtree(final, ignore_errors=True)
-        draft.rename(final)
-        flush_folder(folder)
-        for old in list_checkpoints(folder)[:-keep]:
-            shutil.rmtree(old)
+        index = {
+            kind: {name: shard.file for shard in shards for name in shard.names} for kind, shards in written.items()
+        }
+        _seal(draft, {"step": step, "progress": dict(progress), "files": files, **index})
+        publish(final)
+        for old in _superseded(folder, step, keep, progress.get("best_step") if keep_best else None):
+            delete_folder(old)
     world.barrier()
     return final
 
 
-def latest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Return the newest checkpoint after checking every file of it, or None where there is none.
+def choose_checkpoint(folder: Path, wanted: str | None = None, *, option: str = "--resume-from") -> Checkpoint | None:
+    """Return the newest checkpoint, or the one that is wanted, after checking every file of it.
+
+    Args:
+        folder: The checkpoints of a run.
+        wanted: A step, or the path of a checkpoint; None: the newest.
+        option: The option that chooses one, for what the message advises.
+
+    Returns:
+        The checkpoint, or None where the newest is wanted and there is none.
 
     Raises:
-        RunError: The newest checkpoint is damaged: names the file, and the checkpoint before it.
+        RunError: There is no such checkpoint, or it is damaged: names the file, and the checkpoint to take instead.
 
     """
     found = list_checkpoints(folder)
-    if not found:
+    if wanted is not None:
+        path = _find(folder, wanted, found)
+    elif found:
+        path = found[-1]
+    else:
         return None
-    newest, *_ = reversed(found)
-    problem = find_damage(newest)
+    problem = find_damage(path)
     if problem is not None:
-        before = f"the one before it is {found[-2].name}" if len(found) > 1 else "there is none before it"
-        raise RunError(f"checkpoint {newest} is damaged: {problem}; {before}: delete {newest.name} to go on from there")
-    state = json.loads((newest / STATE_FILE).read_text(encoding="utf-8"))
-    return Checkpoint(newest, state["step"], state["progress"])
+        raise RunError(f"checkpoint {path} is damaged: {problem}; {_alternative(path, found, option)}")
+    return _open(path)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -103,27 +119,25 @@ def find_damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint (a file absent, cut short or changed), or None."""
     try:
         state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
-        files: Mapping[str, str] = state["files"]
-    except (OSError, ValueError, KeyError):
+        checksum = state.pop("checksum")
+    except (OSError, ValueError, KeyError, AttributeError):
         return f"{STATE_FILE} is absent or unreadable"
-    for name, checksum in files.items():
-        if not (checkpoint / name).is_file():
+    if checksum != _state_checksum(state):
+        return f"{STATE_FILE} is not what was written (checksum differs)"
+    for name, told in state["files"].items():
+        path = checkpoint / name
+        if not path.is_file():
             return f"{name} is absent"
-        if file_checksum(checkpoint / name) != checksum:
+        if path.stat().st_size != told["bytes"]:
+            return f"{name} is not what was written ({path.stat().st_size:,} bytes instead of {told['bytes']:,})"
+        if file_checksum(path) != told["sha256"]:
             return f"{name} is not what was written (checksum differs)"
     return None
 
 
-def shard_name(kind: str, index: int, count: int) -> str:
-    """Return a shard's file name in the form of the Hugging Face hub."""
-    return f"{kind}-{index + 1:05d}-of-{count:05d}.safetensors"
-
-
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors and wait until they are on disk."""
-    save_file(dict(tensors), path, metadata={"format": "pt"})
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def step_name(step: int) -> str:
+    """Return the name of a step's checkpoint."""
+    return f"step-{step:08d}"
 
 
 def file_checksum(path: Path) -> str:
@@ -132,30 +146,59 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def flush_folder(folder: Path) -> None:
-    """Wait until a folder's entries (a rename) are on disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _read_trainable(engine: Engine) -> State:
-    return read_weights(engine, trainable_only=True)
+def _describe_files(draft: Path, shards: Sequence[Shard], engine: Engine, world: World) -> dict[str, dict[str, Any]]:
+    """Return size and checksum of every file, each computed where it was written."""
+    own = {}
+    if engine.spread.writes:
+        for path in (draft / shard.file for shard in shards if shard.stage == engine.spread.stage):
+            own[path.name] = {"bytes": path.stat().st_size, "sha256": file_checksum(path)}
+    everyone: dict[str, dict[str, Any]] = {}
+    for files in world.gather(own):
+        everyone |= files
+    return dict(sorted(everyone.items()))
 
 
 def _seal(draft: Path, state: dict[str, Any]) -> None:
-    state["files"] = {file.name: file_checksum(file) for file in sorted(draft.glob("*.safetensors"))}
-    with (draft / STATE_FILE).open("w", encoding="utf-8") as file:
-        json.dump(state, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    flush_folder(draft)
+    state["checksum"] = _state_checksum(state)
+    path = draft / STATE_FILE
+    path.write_text(json.dumps(state, ensure_ascii=False, indent=1), encoding="utf-8")
+    flush(path)
 
 
-def _read_shards(folder: Path, kind: str) -> State:
-    merged: State = {}
-    for shard in sorted(folder.glob(f"{kind}-*.safetensors")):
-        merged.update(load_file(shard))
-    return merged
+def _state_checksum(state: Mapping[str, Any]) -> str:
+    text = json.dumps(state, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _superseded(folder: Path, step: int, keep: int, best: int | None) -> list[Path]:
+    """Return the checkpoints that need not stay beside the one that was just written."""
+    new, found = step_name(step), list_checkpoints(folder)
+    up_to_now = [path for path in found if path.name <= new]
+    kept = {path.name for path in up_to_now[-keep:]} | ({step_name(best)} if best is not None else set())
+    return [path for path in found if path.name > new or path.name not in kept]
+
+
+def _find(folder: Path, wanted: str, found: Sequence[Path]) -> Path:
+    path = folder / step_name(int(wanted)) if wanted.isdecimal() else Path(wanted)
+    if path.is_dir() and path.name.startswith("step-"):
+        return path
+    steps = ", ".join(str(_step_of(each)) for each in found) or "none"
+    what = f"of step {int(wanted)}" if wanted.isdecimal() else f"'{wanted}'"
+    raise RunError(f"there is no checkpoint {what}; those of {folder}: {steps}")
+
+
+def _alternative(damaged: Path, found: Sequence[Path], option: str) -> str:
+    """Say which checkpoint before a damaged one is whole."""
+    for path in reversed(found):
+        if path.name < damaged.name and find_damage(path) is None:
+            return f"the one before it is whole: take it with {option} {_step_of(path)}"
+    return "there is none before it that is whole"
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def _open(path: Path) -> Checkpoint:
+    state = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+    return Checkpoint(path, state["step"], state["progress"], {kind: state[kind] for kind in (WEIGHTS, OPTIMIZER)})

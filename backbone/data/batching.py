@@ -9,20 +9,26 @@ Shapes: B batch, T tokens, L label size.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import overload
 
 import numpy as np
 import torch
 
-from polyhead.backbone.data.features import Array, FeatureSet, Ragged
-from polyhead.registry import LabelField
+from polyhead.backbone.data.features import Array, FeatureSet, Ragged, pack_features
+from polyhead.registry import Feature, LabelField
 
 BUCKET_BATCHES = 50
 """How many global batches are drawn together and sorted by length: less padding, still a random order."""
 IGNORED_LABEL = -100
+EVALUATION = (2**32, 0)
+"""Stands for seed and epoch where nothing is trained on: no run has this seed."""
 
 Group = tuple[int, ...]
+Corrupt = Callable[[Feature, np.random.Generator], Feature]
+"""What the model gets to see of a feature, with the labels that it has to restore."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +64,61 @@ class Collator:
     pad_values: dict[str, int]
     """Fill value for each input name; 0 where it is not named."""
     fields: tuple[LabelField, ...]
+    corrupt: Corrupt | None = None
+    """For objectives that restore what is taken from a feature: makes the labels, in training and in evaluation."""
 
-    def collate(self, group: Group, *, with_labels: bool, weight: float = 1.0) -> Batch:
+    @property
+    def has_labels(self) -> bool:
+        """Return whether every feature bears labels, or gets them when it is corrupted."""
+        return self.corrupt is not None or self.features.has_labels
+
+    def collate(
+        self, group: Group, *, with_labels: bool, weight: float = 1.0, draw: tuple[int, int] = EVALUATION
+    ) -> Batch:
         """Return the batch of these features, one a row."""
-        return self.collate_rows([(index,) for index in group], with_labels=with_labels, weight=weight)
+        rows = [(index,) for index in group]
+        return self.collate_rows(rows, with_labels=with_labels, weight=weight, draw=draw)
 
-    def collate_rows(self, rows: Sequence[Group], *, with_labels: bool, weight: float = 1.0) -> Batch:
-        """Return a batch of rows, each of one feature or of several behind one another, padded on the right."""
+    def collate_rows(
+        self,
+        rows: Sequence[Group],
+        *,
+        with_labels: bool,
+        weight: float = 1.0,
+        draw: tuple[int, int] = EVALUATION,
+    ) -> Batch:
+        """Return a batch of rows, each of one feature or of several behind one another, padded on the right.
+
+        ``draw`` is the seed and the epoch that features are corrupted by: a feature comes out the same in whatever
+        batch and on whatever rank it stands.
+        """
         group = tuple(index for row in rows for index in row)
+        features = self.features
+        if self.corrupt is not None:
+            features = self._corrupted(group, draw)
+            ends = np.cumsum([0, *map(len, rows)]).tolist()
+            rows = [tuple(range(start, end)) for start, end in pairwise(ends)]
         inputs = tuple(
-            torch.from_numpy(_pad(self.features.inputs[name], rows, self.pad_values.get(name, 0), np.int64))
+            torch.from_numpy(_pad(features.inputs[name], rows, self.pad_values.get(name, 0), np.int64))
             for name in self.input_names
         )
-        labels = tuple(self._labels(field, rows, group) for field in self.fields) if with_labels else ()
-        return Batch(group, inputs, labels, int(self.features.lengths[list(group)].sum()) if weight else 0, weight)
+        labels = tuple(_labels(features, field, rows) for field in self.fields) if with_labels else ()
+        tokens = int(features.lengths[[index for row in rows for index in row]].sum())
+        return Batch(group, inputs, labels, tokens if weight else 0, weight)
 
-    def _labels(self, field: LabelField, rows: Sequence[Group], group: Group) -> torch.Tensor:
-        values = self.features.labels[field.name]
-        if field.shape in ("tokens", "targets"):
-            return torch.from_numpy(_pad(values, rows, IGNORED_LABEL, values.values.dtype))
-        stacked = torch.from_numpy(np.stack([values.row(index) for index in group]))
-        return stacked[:, 0] if field.shape == "scalar" else stacked
+    def _corrupted(self, group: Group, draw: tuple[int, int]) -> FeatureSet:
+        """Return these features as the model gets to see them, by their places in the group."""
+        assert self.corrupt is not None
+        found = [self.corrupt(self.features.feature(at), np.random.default_rng((*draw, at))) for at in group]
+        return pack_features(found, self.fields)
+
+
+def _labels(features: FeatureSet, field: LabelField, rows: Sequence[Group]) -> torch.Tensor:
+    values = features.labels[field.name]
+    if field.shape in ("tokens", "targets"):
+        return torch.from_numpy(_pad(values, rows, IGNORED_LABEL, values.values.dtype))
+    stacked = torch.from_numpy(np.stack([values.row(index) for row in rows for index in row]))
+    return stacked[:, 0] if field.shape == "scalar" else stacked
 
 
 def _pad(values: Ragged, rows: Sequence[Group], fill: int, dtype: object) -> Array:
@@ -117,7 +157,9 @@ class Items:
         """
         lengths = features.lengths
         if together is None:
-            return cls([(index,) for index in range(len(features))], lengths, row_width=row_width)
+            places = np.arange(len(features))
+            singles = Batches(places, 1, places)
+            return cls(singles, lengths, row_width=row_width)
         found: dict[int, list[int]] = {}
         for position, example in enumerate(features.example_of.tolist()):
             found.setdefault(example, []).append(position)
@@ -163,21 +205,46 @@ def _fill_rows(features: Sequence[int], lengths: Array, width: int) -> list[Grou
     return [tuple(row) for row in rows]
 
 
-def plan_epoch(lengths: Array, batch_size: int, *, seed: int, epoch: int) -> list[Group]:
+def plan_epoch(lengths: Array, batch_size: int, *, seed: int, epoch: int) -> Sequence[Group]:
     """Return the global batches of one epoch: a function of the seed and the epoch, so that a run can be resumed.
 
     Features are shuffled, sorted by length within buckets of 50 batches, and the batches shuffled again; the last
-    batch may be smaller.
+    batch may be smaller. A few bytes a feature are kept: there may be hundreds of millions.
     """
     draw = np.random.default_rng((seed, epoch))
     order = draw.permutation(len(lengths))
     bucket = batch_size * BUCKET_BATCHES
-    batches: list[Group] = []
     for start in range(0, len(order), bucket):
         part = order[start : start + bucket]
-        part = part[np.argsort(lengths[part], kind="stable")]
-        batches.extend(tuple(part[at : at + batch_size].tolist()) for at in range(0, len(part), batch_size))
-    return [batches[index] for index in draw.permutation(len(batches))]
+        order[start : start + bucket] = part[np.argsort(lengths[part], kind="stable")]
+    starts = np.arange(0, len(order), batch_size)
+    return Batches(order, batch_size, starts[draw.permutation(len(starts))])
+
+
+@dataclass(frozen=True, eq=False)
+class Batches(Sequence[Group]):
+    """Groups of features that are made when they are asked for: ``size`` of ``order`` from each of ``starts`` on."""
+
+    order: Array
+    size: int
+    starts: Array
+
+    def __len__(self) -> int:
+        """Return how many groups there are."""
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> Group: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Group]: ...
+
+    def __getitem__(self, index: int | slice) -> Group | Sequence[Group]:
+        """Return one group, or some of them."""
+        if isinstance(index, slice):
+            return Batches(self.order, self.size, self.starts[index])
+        start = int(self.starts[index])
+        return tuple(self.order[start : start + self.size].tolist())
 
 
 def split_batch(group: Sequence[int], lengths: Array, *, ranks: int, max_tokens: int) -> list[list[Group]]:

@@ -77,6 +77,8 @@ class ExampleReader(Generic[E_]):
     format: str | None = None
     encoding: str | None = None
     setup: TaskSetup | None = None
+    check_ids: bool = True
+    """Whether ids must differ, which takes a memory of them all."""
 
     def __post_init__(self) -> None:
         known = sorted({ID, *(column.name for column in self.task.columns)})
@@ -118,7 +120,7 @@ class ExampleReader(Generic[E_]):
             if columns is None:  # the first readable row tells which columns the file has
                 columns = self._columns_of_file(path, source.row)
             # ids made of file and line cannot clash inside one file: a long one needs no memory of them
-            remember = seen if several or columns.has_ids else None
+            remember = seen if self.check_ids and (several or columns.has_ids) else None
             yield self._example(path, source, columns, prefix, remember)
 
     def _columns_of_file(self, path: Path, found: Row) -> _FileColumns:
@@ -228,18 +230,34 @@ def iterate_examples(
     encoding: str | None = None,
     on_error: OnError = "stop",
     setup: TaskSetup | None = None,
+    check_ids: bool = True,
+    unique: bool = False,
 ) -> Iterator[E_ | SkippedRow]:
     """Yield the examples of some files one by one, and the rows that were left out where they stood.
 
-    The arguments are those of `ExampleReader`. Raises `DataError` for a file that cannot be read or lacks a
-    column, with ``on_error="stop"`` at the first bad row, and at the end if there was no example at all.
+    The arguments are those of `ExampleReader`; ``unique`` leaves out, without a word, examples that came before under
+    another id. Raises `DataError` for a file that cannot be read or lacks a column, with ``on_error="stop"`` at the
+    first bad row, and at the end if there was no example at all.
     """
     reader = ExampleReader(
-        registry, task, labels_required, columns or {}, options, format, encoding=encoding, setup=setup
+        registry,
+        task,
+        labels_required,
+        columns or {},
+        options,
+        format,
+        encoding=encoding,
+        setup=setup,
+        check_ids=check_ids,
     )
     usable = left_out = 0
     first: SkippedRow | None = None
-    for item in reader.walk(paths):
+    found = reader.walk(paths)
+    if unique:
+        from polyhead.backbone.data.duplicates import without_duplicates  # numpy: only who asks for it pays for it
+
+        found = without_duplicates(found)
+    for item in found:
         if not isinstance(item, SkippedRow):
             usable += 1
         elif on_error == "stop":
@@ -266,6 +284,7 @@ def read_examples(
     encoding: str | None = None,
     on_error: OnError = "stop",
     setup: TaskSetup | None = None,
+    unique: bool = False,
 ) -> ExampleSet[E_]:
     """Return all examples of some files and the rows left out; arguments and errors as `iterate_examples`."""
     examples: list[E_] = []
@@ -281,6 +300,7 @@ def read_examples(
         encoding=encoding,
         on_error=on_error,
         setup=setup,
+        unique=unique,
     ):
         if isinstance(item, SkippedRow):
             skipped.append(item)

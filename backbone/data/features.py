@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import itertools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +44,8 @@ class Ragged:
         """Pack rows."""
         offsets = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
-        values = np.fromiter((value for row in rows for value in row), dtype=dtype, count=int(offsets[-1]))
-        return cls(values, offsets)
+        flat = itertools.chain.from_iterable(rows)
+        return cls(np.fromiter(flat, dtype=dtype, count=int(offsets[-1])), offsets)
 
     def row(self, index: int) -> Array:
         """Return one row, not copied."""
@@ -67,12 +68,12 @@ class FeatureSet:
         """Return how many features there are."""
         return len(self.example_of)
 
-    @property
+    @functools.cached_property
     def token_counts(self) -> Array:
         """Return the number of tokens of each feature's ``input_ids``."""
         return np.diff(self.inputs["input_ids"].offsets)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> Array:
         """Return the number of tokens that the model reads of each feature: those of its decoder come on top."""
         decoder = self.inputs.get("decoder_input_ids")
@@ -130,7 +131,7 @@ def encode_examples(
         features.extend(_moved(feature, start) for feature in task.encode(chunk, settings))
         if progress is not None:
             progress(len(chunk))
-    packed = _pack(features, task.label_fields(settings.setup))
+    packed = pack_features(features, task.label_fields(settings.setup))
     if path is not None:
         _write(path, packed)
     return packed
@@ -146,7 +147,8 @@ def _moved(feature: Feature, start: int) -> Feature:
     return Feature(feature.example + start, feature.inputs, feature.labels, feature.offsets) if start else feature
 
 
-def _pack(features: Sequence[Feature], fields: Sequence[LabelField]) -> FeatureSet:
+def pack_features(features: Sequence[Feature], fields: Sequence[LabelField]) -> FeatureSet:
+    """Return features in columns; labels only where every feature bears them."""
     input_names = list(features[0].inputs) if features else ["input_ids"]
     labelled = bool(features) and all(feature.labels for feature in features)
     return FeatureSet(
@@ -165,7 +167,15 @@ def _pack_labels(features: Sequence[Feature], field: LabelField) -> Ragged:
 
 def _fingerprint(task: Task[Any, Any], examples: Sequence[Example], settings: EncodeSettings) -> str:
     """Name what the features depend on: texts, tokenizer, window, setup, and the code that encodes."""
-    tokenizer, setup = settings.tokenizer, settings.setup
+    digest = encoding_digest(task, settings)
+    for example in examples:
+        digest.update(repr(example).encode())
+    return str(digest.hexdigest())[:32]
+
+
+def encoding_digest(task: Task[Any, Any], settings: EncodeSettings) -> Any:
+    """Return a SHA-256 of all that features depend on but the texts, to be gone on with."""
+    setup = settings.setup
     digest = hashlib.sha256()
     digest.update(
         json.dumps(
@@ -175,22 +185,25 @@ def _fingerprint(task: Task[Any, Any], examples: Sequence[Example], settings: En
                 "window": [settings.max_length, settings.stride],
                 "model": [settings.family, settings.decoder_start, settings.predicting],
                 "setup": [setup.labels, repr(setup.options), dict(setup.facts)],
-                "tokenizer": [tokenizer.special_tokens_map, tokenizer.padding_side],
+                "tokenizer": tokenizer_digest(settings.tokenizer),
             },
             default=str,
             sort_keys=True,
         ).encode()
     )
-    rules = json.loads(tokenizer.backend_tokenizer.to_str())
-    for leftover in ("truncation", "padding"):  # of the last call, whatever it was for
-        rules.pop(leftover, None)
-    digest.update(json.dumps(rules).encode())
     for folder in (_folder_of(task.encode), Path(inspect.getfile(registry_toolkit)).parent):
         for source in sorted(folder.glob("*.py")):
             digest.update(source.read_bytes())
-    for example in examples:
-        digest.update(repr(example).encode())
-    return digest.hexdigest()[:32]
+    return digest
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Name what the tokens of a text depend on."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    for leftover in ("truncation", "padding"):  # of the last call, whatever it was for
+        rules.pop(leftover, None)
+    told = [rules, tokenizer.special_tokens_map, tokenizer.padding_side]
+    return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()
 
 
 def _folder_of(encode: Callable[..., object]) -> Path:

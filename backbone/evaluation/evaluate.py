@@ -15,7 +15,7 @@ from polyhead.backbone.evaluation.report import replace_section
 from polyhead.backbone.evaluation.scoring import Evaluation, evaluate_predictions, score
 from polyhead.backbone.inference.session import Session, open_session
 from polyhead.backbone.parallel.processes import join_world, leave_world
-from polyhead.backbone.training.preparation import read_training_data
+from polyhead.backbone.training.reading import read_training_data
 from polyhead.backbone.training.run_folder import RunFolder
 from polyhead.configs.schema import RunConfig
 from polyhead.registry import DataError, EvaluationEnd, Example, Registry, RunError, unknown_name
@@ -129,16 +129,17 @@ def _read(request: Request, session: Session, split: str) -> tuple[tuple[Example
         encoding=config.data.encoding,
         on_error=config.data.on_error,
         setup=session.setup,
+        unique=config.data.unique and not request.files and split != "test",
     )
     return found.examples, len(found.skipped)
 
 
 def _read_held_out(config: RunConfig, session: Session) -> tuple[tuple[Example, ...], int]:
     """Return the training rows that the run held out for validation: the seed tells which."""
-    _, held_out, skipped = read_training_data(config, session.registry, session.task, session.setup.options)
-    if not held_out:
+    found = read_training_data(config, session.registry, session.task, session.setup.options)
+    if not found.held_out:
         raise DataError("the run held no row out for validation: say --data FILE or --split train")
-    return held_out, skipped
+    return found.held_out, found.skipped
 
 
 def _perturbed(session: Session, examples: Sequence[Example], name: str, seed: int) -> list[Any]:

@@ -141,7 +141,7 @@ def run_inference(
 def _together(reader: Reader, collator: Collator) -> int | None:
     """Return how many examples the loss needs side by side; None where each feature stands alone, or none is needed."""
     task = reader.task
-    return task.together(reader.setup) if task.together is not None and collator.features.has_labels else None
+    return task.together(reader.setup) if task.together is not None and collator.has_labels else None
 
 
 def _units(windows: Sequence[Group], together: int | None) -> list[Group]:
@@ -231,7 +231,7 @@ class _Outputs:
         rounds += [((0,), 0.0)] * (self._world.max(len(groups)) - len(groups))
         for start in range(0, len(rounds), BATCHES_AT_ONCE):
             yield [
-                self._collator.collate(group, with_labels=features.has_labels, weight=weight)
+                self._collator.collate(group, with_labels=self._collator.has_labels, weight=weight)
                 for group, weight in rounds[start : start + BATCHES_AT_ONCE]
             ]
 

@@ -17,7 +17,7 @@ from polyhead.backbone.model.loading import Backbone, bears_head, find_backbone,
 from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.options import build_options
 from polyhead.backbone.parallel.processes import World
-from polyhead.backbone.training.preparation import collator_for, encode_settings, input_names
+from polyhead.backbone.training.encoding import collator_for, encode_settings, input_names
 from polyhead.configs.schema import RunConfig
 from polyhead.registry import BackboneError, Example, PolyheadError, Registry, Task, TaskSetup
 

@@ -8,12 +8,14 @@ a pair that was warm-started from an encoder, none of which a checkpoint has lea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from polyhead.backbone.model.stages import Stage
 from polyhead.configs.schema import LoraSettings
 from polyhead.registry import RunError, available, did_you_mean
 
@@ -29,8 +31,9 @@ _HEADS_BESIDE_BLOCKS = ("qa_outputs", "enc_to_dec_proj")
 def add_lora(model: Any, settings: LoraSettings, *, train_embeddings: bool = False) -> None:
     """Freeze the trunk of a ``transformers`` model and put LoRA beside its linear layers, in place.
 
-    Weights are drawn from torch's current seed. ``train_embeddings``: the input embeddings train too, all of them, as
-    they must where tokens are new.
+    What is drawn for a layer depends on torch's seed and the layer's name only, so that a process that holds some of
+    the blocks draws for them what one that holds all would. ``train_embeddings``: the input embeddings train too, all
+    of them, as they must where tokens are new.
 
     Raises:
         RunError: ``settings.targets`` names a layer that the model has not.
@@ -51,22 +54,45 @@ def add_lora(model: Any, settings: LoraSettings, *, train_embeddings: bool = Fal
         fan_in_fan_out=is_conv,
     )
     inject_adapter_in_model(config, model, ADAPTER)
+    _draw_by_name(model)
     for parameter in trained:
         parameter.requires_grad = True
 
 
-def merged_weights(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return weights by Hugging Face name with LoRA added to the matrices that it stands beside; others as they are."""
-    merged = {name: tensor for name, tensor in weights.items() if not name.endswith((_DOWN, _UP))}
-    if len(merged) == len(weights):
-        return merged
+def _draw_by_name(model: nn.Module) -> None:
     from peft.tuners.lora import LoraLayer
 
-    for name, layer in model.named_modules():
-        if isinstance(layer, LoraLayer):
-            change = layer.scaling[ADAPTER] * (weights[name + _UP] @ weights[name + _DOWN])
-            merged[f"{name}.weight"] = weights[f"{name}.weight"] + (change.T if layer.fan_in_fan_out else change)
-    return merged
+    seed = torch.initial_seed()
+    with torch.random.fork_rng(devices=[]):
+        for name, layer in model.named_modules():
+            if isinstance(layer, LoraLayer):
+                torch.manual_seed((seed << 32 | zlib.crc32(name.encode())) % 2**63)
+                layer.reset_lora_parameters(ADAPTER, init_lora_weights=True)
+
+
+def merged_weights(stage: Stage, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield a stage's weights by Hugging Face name with LoRA added to the matrices that it stands beside.
+
+    Weights come and go one at a time: a matrix waits only for the two small ones beside it, which come right behind.
+    """
+    layers = {
+        stage.library_name(f"{name}.weight"): layer for name, layer in stage.named_modules() if hasattr(layer, "lora_A")
+    }
+    waiting: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in weights:
+        role = next((part for part in (_DOWN, _UP) if name.endswith(part)), ".weight")
+        matrix = f"{name.removesuffix(role)}.weight"
+        if matrix not in layers:
+            yield name, tensor
+            continue
+        found = waiting.setdefault(matrix, {})
+        found[role] = tensor
+        if len(found) == len((_DOWN, _UP, ".weight")):
+            del waiting[matrix]
+            layer = layers[matrix]
+            change = layer.scaling[ADAPTER] * (found[_UP] @ found[_DOWN])
+            yield matrix, found[".weight"] + (change.T if layer.fan_in_fan_out else change)
+    assert not waiting, f"no adapter came for {sorted(waiting)}"
 
 
 def _targets(model: Any, wanted: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -30,10 +31,14 @@ def plan_cuts(block_count: int, stages: int) -> list[Cut]:
     """
     if stages > block_count:
         raise PolyheadError(f"layout asks for {stages} pipeline stages, but the backbone has {block_count} blocks")
-    sizes = [block_count // stages + (index < block_count % stages) for index in range(stages)]
-    ends = [sum(sizes[: index + 1]) for index in range(stages)]
+    return cuts_of([block_count // stages + (index < block_count % stages) for index in range(stages)])
+
+
+def cuts_of(sizes: Sequence[int]) -> list[Cut]:
+    """Return the cuts of stages that have so many blocks."""
+    ends = list(accumulate(sizes))
     return [
-        Cut(end - size, end, block_count, index == 0, index == stages - 1)
+        Cut(end - size, end, ends[-1], index == 0, index == len(sizes) - 1)
         for index, (size, end) in enumerate(zip(sizes, ends, strict=True))
     ]
 
@@ -43,13 +48,18 @@ def block_count(model: Any) -> int:
     return parts_of(model)[-1].end_block
 
 
-def shared_by_stages(model: Any, cuts: Sequence[Cut]) -> set[str]:
-    """Return the parameters of a whole model that more than one stage would hold, by their names in the checkpoint."""
-    return {
-        name
-        for name, blocks in blocks_by_parameter(model, parts_of(model)).items()
-        if sum(any(cut.first_block <= block < cut.end_block for block in blocks) for cut in cuts) > 1
-    }
+def holders_of_shared(model: Any, cuts: Sequence[Cut]) -> dict[str, tuple[int, ...]]:
+    """Return the parameters of a whole model that more than one stage holds, by name in the checkpoint: which do."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, blocks in blocks_by_parameter(model, parts_of(model)).items():
+        stages = [
+            number
+            for number, cut in enumerate(cuts)
+            if any(cut.first_block <= block < cut.end_block for block in blocks)
+        ]
+        if len(stages) > 1:
+            found[name] = tuple(stages)
+    return found
 
 
 def cut_stage(whole: Stage, cut: Cut) -> Stage:

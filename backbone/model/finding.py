@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import transformers
 from safetensors import SafetensorError
 
 from polyhead.backbone.model.architectures import family_of
+from polyhead.backbone.model.fresh import first_position, fresh_config, settle_special_tokens
 from polyhead.registry import BackboneError, Family, HeadSpec, Registry, available, did_you_mean
 
 LONGEST_WINDOW = 512
@@ -23,6 +25,14 @@ PAIR_TYPE = "encoder-decoder"
 """The model type of a pair of two models (``EncoderDecoderModel``)."""
 PAIR = "AutoModelForSeq2SeqLM"
 """The head for which an encoder is doubled into a pair."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a backbone's weights were trained with, where another tokenizer has taken the place of its own."""
+
+    tokenizer: Any
+    config: Any
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,10 @@ class Backbone:
     tokenizer: Any
     trust_remote_code: bool = False
     revision: str | None = None
+    is_fresh: bool = False
+    """Whether the weights are random: nothing is read from ``path``."""
+    own: Own | None = None
+    """What to bring the embeddings over from, where ``tokenizer`` is another one than the weights were trained with."""
 
     @property
     def longest_window(self) -> int:
@@ -58,9 +72,7 @@ def halves_of(config: Any) -> tuple[Any, ...]:
 
 def _positions(config: Any) -> int:
     positions = getattr(config, "max_position_embeddings", None) or UNLIMITED
-    if config.model_type in {"roberta", "xlm-roberta", "camembert"}:  # their positions start behind pad's id
-        positions -= config.pad_token_id + 1
-    return int(positions)
+    return int(positions) - first_position(config)
 
 
 def reading_family(backbone: Backbone, spec: HeadSpec) -> Family:
@@ -81,50 +93,128 @@ def decoder_start(backbone: Backbone, spec: HeadSpec) -> int | None:
 
 
 def find_backbone(
-    reference: str, registry: Registry, *, trust_remote_code: bool = False, revision: str | None = None
+    reference: str,
+    registry: Registry,
+    *,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    architecture: Mapping[str, Any] | None = None,
+    tokenizer: Path | None = None,
 ) -> Backbone:
     """Return config and tokenizer of a registered name, a folder (a run's or a model's), or a hub name.
 
     Padding is on the right; a tokenizer without a token for it pads with its end token.
 
+    Args:
+        reference: The name.
+        registry: What plugins bring.
+        trust_remote_code: Whether code beside the weights may run.
+        revision: Of a repository on the hub.
+        architecture: Keys of a config: random weights; only a tokenizer is taken from ``reference``.
+        tokenizer: The folder of a tokenizer to take instead of the backbone's own.
+
     Raises:
         BackboneError: There is no such backbone, or it cannot be read; says which names there are.
 
     """
-    path = _path_of(reference, registry)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision}
+    if architecture is not None:
+        return _fresh_backbone(reference, registry, options, architecture, tokenizer)
+    path = _path_of(reference, registry)
     with readable_errors(reference, path, registry), quiet_transformers():
         config = transformers.AutoConfig.from_pretrained(path, **options)
+    found = _tokenizer_of(reference, path, registry, options)
+    own = None
+    if tokenizer is None:
+        _settle_padding(config, found)
+    else:
+        other = _other_tokenizer(tokenizer)
+        own, found = _settle_other_tokens(config, found, other), other
+    return Backbone(reference, path, family_of(config), config, found, trust_remote_code, revision, own=own)
+
+
+def find_tokenizer(reference: str, registry: Registry) -> Any:
+    """Return the tokenizer of a folder, a registered backbone or a hub name; raises as `find_backbone` does."""
+    path = _path_of(reference, registry, wanted="tokenizer_config.json")
+    return _tokenizer_of(reference, path, registry, {})
+
+
+def _fresh_backbone(
+    reference: str,
+    registry: Registry,
+    options: dict[str, Any],
+    architecture: Mapping[str, Any],
+    tokenizer: Path | None,
+) -> Backbone:
+    """Return a backbone of random weights, with a tokenizer of its own or that of another backbone."""
+    if tokenizer is None:
+        path = _path_of(reference, registry, wanted="tokenizer_config.json")
+        found = _tokenizer_of(reference, path, registry, options)
+    else:
+        path, found = str(tokenizer), _other_tokenizer(tokenizer)
+    config = fresh_config(architecture, found)
+    name = f"{config.model_type} with random weights"
+    return Backbone(name, path, family_of(config), config, found, is_fresh=True)
+
+
+def _other_tokenizer(folder: Path) -> Any:
+    if not (folder / "tokenizer.json").is_file():
+        raise BackboneError(
+            f"backbone.tokenizer: {folder} holds no tokenizer.json: expected the folder of a tokenizer, "
+            "such as `polyhead tokenizer train` writes"
+        )
+    return _tokenizer_of(str(folder), str(folder), None, {})
+
+
+def _tokenizer_of(reference: str, path: str, registry: Registry | None, options: dict[str, Any]) -> Any:
+    with readable_errors(reference, path, registry), quiet_transformers():
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, use_fast=True, **options)
     if not tokenizer.is_fast:
         raise BackboneError(f"backbone '{reference}' has no fast tokenizer (tokenizer.json); polyhead needs one")
-    _settle_padding(reference, config, tokenizer)
-    return Backbone(reference, path, family_of(config), config, tokenizer, trust_remote_code, revision)
-
-
-def _settle_padding(reference: str, config: Any, tokenizer: Any) -> None:
-    """Pad on the right, with a token that tokenizer and model agree on."""
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
         raise BackboneError(f"backbone '{reference}': its tokenizer has neither a pad nor an end token to pad with")
+    return tokenizer
+
+
+def _settle_other_tokens(config: Any, own: Any, other: Any) -> Own:
+    """Give a config the special tokens of another tokenizer; return what was there before."""
+    before = copy.deepcopy(config)
+    _settle_padding(before, own)
+    for part in {id(found): found for found in (config, *halves_of(config))}.values():
+        settle_special_tokens(part, other)
+    if any(
+        first_position(old) != first_position(new)
+        for old, new in zip(halves_of(before), halves_of(config), strict=True)
+    ):
+        raise BackboneError(
+            f"backbone.tokenizer: architecture '{config.model_type}' counts positions from the id of its pad token, "
+            f"which is {before.pad_token_id}, and {other.pad_token_id} in this tokenizer; both must be the same"
+        )
+    return Own(own, before)
+
+
+def _settle_padding(config: Any, tokenizer: Any) -> None:
+    """Let the model pad with the tokenizer's token where it knows none."""
     for half in {id(found): found for found in (config, *halves_of(config))}.values():
         if getattr(half, "pad_token_id", None) is None:
             half.pad_token_id = tokenizer.pad_token_id
 
 
-def _path_of(reference: str, registry: Registry) -> str:
+def _path_of(reference: str, registry: Registry, wanted: str = "config.json") -> str:
+    """Return the folder, or the name on the hub, that a reference stands for; ``wanted`` is a file of such a folder."""
     if reference in registry.backbones():
         named = registry.backbone(reference)
         found = named.locate()
         return str(found if named.convert is None else named.convert(found))
     folder = Path(reference)
     for inside in ("model", "0_Transformer"):  # of a run; of a folder of sentence-transformers, where it is not on top
-        if not (folder / "config.json").is_file() and (folder / inside / "config.json").is_file():
+        if not (folder / wanted).is_file() and (folder / inside / wanted).is_file():
             return str(folder / inside)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise BackboneError(f"{folder} holds no config.json: expected a Hugging Face model folder or a run folder")
+    if folder.is_dir() and not (folder / wanted).is_file():
+        raise BackboneError(f"{folder} holds no {wanted}: expected a Hugging Face model folder or a run folder")
     return reference
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import transformers
 
 from polyhead.backbone.model.architectures import ARCHITECTURES, family_of
+from polyhead.backbone.model.exchange import exchange_tokens
 from polyhead.backbone.model.finding import (
     PAIR,
     Backbone,
@@ -19,7 +21,9 @@ from polyhead.backbone.model.finding import (
     readable_errors,
     reading_family,
 )
+from polyhead.backbone.model.parts import Cut
 from polyhead.backbone.model.warm_start import pair_from_encoder
+from polyhead.backbone.model.weights import Choose, read_or_draw
 from polyhead.registry import BackboneError, HeadSpec
 
 __all__ = [
@@ -35,8 +39,21 @@ __all__ = [
 HEAD_FILE = "polyhead_head.safetensors"
 
 
+class ChooseBlocks(Protocol):
+    """What says which blocks a process is to hold."""
+
+    def __call__(self, model: Any, *, bare: bool) -> Cut:
+        """Return the blocks to hold of a model, whose weights may not be there yet; ``bare``: it has no head."""
+        ...
+
+
 def load_with_head(
-    backbone: Backbone, head: HeadSpec, *, dropout: float | None, decoder_blocks: int | None = None
+    backbone: Backbone,
+    head: HeadSpec,
+    *,
+    dropout: float | None,
+    decoder_blocks: int | None = None,
+    choose: ChooseBlocks | None = None,
 ) -> tuple[Any, torch.nn.Module | None]:
     """Return the ``transformers`` model in float32 and, where it has no such head of its own, the task's.
 
@@ -48,12 +65,13 @@ def load_with_head(
         head: What the task wants.
         dropout: Set every dropout of the model to this, or None to leave them.
         decoder_blocks: How many blocks the decoder of a pair gets that is made of an encoder; None: all.
+        choose: Says which blocks to read where a process holds some of them only; pairs and random weights are whole.
 
     Raises:
         BackboneError: The weights cannot be read, or neither ``transformers`` nor the task has such a head.
 
     """
-    config = _config_for(backbone.config, head, dropout)
+    config = _config_for(backbone.config if backbone.own is None else backbone.own.config, head, dropout)
     options: dict[str, Any] = {
         "dtype": torch.float32,
         "use_safetensors": True,
@@ -66,13 +84,16 @@ def load_with_head(
         raise BackboneError(f"transformers has no {head.auto_class} for architecture '{backbone.config.model_type}'")
     with readable_errors(backbone.reference, backbone.path, None), quiet_transformers():
         if makes_pair:
-            return pair_from_encoder(backbone, config, options, decoder_blocks), None
+            return _with_tokens(pair_from_encoder(backbone, config, options, decoder_blocks), backbone), None
         if own_class is not None:
-            model = own_class.from_pretrained(backbone.path, config=config, ignore_mismatched_sizes=True, **options)
-            return _pad_when_writing(_without_constants(_without_unused(model))), None
-        trunk = _without_constants(_trunk(backbone, config, options))
+            known = {**options, "ignore_mismatched_sizes": True}
+            model = read_or_draw(own_class, backbone, config, known, _without_head(choose, bare=False))
+            return _pad_when_writing(_with_tokens(_without_constants(_without_unused(model)), backbone)), None
+        trunk = _trunk(backbone, config, options, _without_head(choose, bare=True))
+        trunk = _with_tokens(_without_constants(trunk), backbone)
     assert head.build is not None
-    return trunk, _with_saved_weights(head.build(halves_of(config)[0], head), backbone.path)
+    own_head = head.build(halves_of(config)[0], head)
+    return trunk, own_head if backbone.is_fresh else _with_saved_weights(own_head, backbone.path)
 
 
 def bears_head(backbone: Backbone, spec: HeadSpec) -> bool:
@@ -105,7 +126,7 @@ def _config_for(config: Any, head: HeadSpec, dropout: float | None) -> Any:
     if head.labels:
         changed.id2label = dict(enumerate(head.labels))
         changed.label2id = {label: index for index, label in enumerate(head.labels)}
-    elif head.auto_class not in {PAIR, "AutoModelForCausalLM"}:
+    elif head.auto_class not in {PAIR, "AutoModelForCausalLM", "AutoModelForMaskedLM"}:
         changed.num_labels = head.size
     for key, value in head.config.items():
         setattr(changed, key, value)
@@ -142,18 +163,30 @@ def _set_dropout(config: Any, dropout: float) -> None:
             setattr(config, key, 0.0)
 
 
-def _trunk(backbone: Backbone, config: Any, options: dict[str, Any]) -> Any:
+def _without_head(choose: ChooseBlocks | None, *, bare: bool) -> Choose | None:
+    return None if choose is None else partial(choose, bare=bare)
+
+
+def _trunk(backbone: Backbone, config: Any, options: dict[str, Any], choose: Choose | None) -> Any:
     """Return the model without a head; of an encoder-decoder the encoder, under the names of the whole."""
     architecture = ARCHITECTURES.get(config.model_type)
     if architecture is not None and architecture.encoder_class is not None:
-        return getattr(transformers, architecture.encoder_class).from_pretrained(
-            backbone.path, config=config, **options
-        )
+        encoder_class = getattr(transformers, architecture.encoder_class)
+        return read_or_draw(encoder_class, backbone, config, options, choose)
     auto_class = transformers.AutoModelForSeq2SeqLM if len(halves_of(config)) == 2 else transformers.AutoModel
-    trunk = auto_class.from_pretrained(backbone.path, config=config, **options)
+    trunk = read_or_draw(
+        auto_class, backbone, config, options, None if backbone.family == "encoder-decoder" else choose
+    )
     if backbone.family == "encoder-decoder":
         trunk.decoder = None
     return _without_pooler(trunk)
+
+
+def _with_tokens(model: Any, backbone: Backbone) -> Any:
+    """Bring the embeddings over to the tokenizer that has taken the place of the backbone's own."""
+    if backbone.own is not None:
+        exchange_tokens(model, backbone.own.tokenizer, backbone.tokenizer)
+    return model
 
 
 def _without_unused(model: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -50,29 +50,34 @@ def resize(model: Any, tokenizer: Any) -> None:
     Fresh rows are drawn as the architecture draws them, from torch's current seed; a pair of encoder and decoder that
     was made of one encoder gets the same rows in both.
     """
-    size = len(tokenizer)
+    change_tables(model, lambda part: _resize_one(part, len(tokenizer)))
+
+
+def change_tables(model: Any, change: Callable[[Any], torch.Tensor]) -> None:
+    """Change every table of embeddings; ``change`` gets each part and returns which rows are freshly drawn."""
     is_pair = model.config.model_type == "encoder-decoder"
     if not is_pair and getattr(model, "decoder", model) is not None:
-        _resize_one(model, size)
+        change(model)
         return
-    old = _resize_one(model.encoder, size)
+    fresh = change(model.encoder)
     table = model.encoder.get_input_embeddings()
     if model.decoder is not None:
-        _resize_one(model.decoder, size)
+        change(model.decoder)
         with torch.no_grad():
-            model.decoder.get_input_embeddings().weight[old:] = table.weight[old:]
+            model.decoder.get_input_embeddings().weight[fresh] = table.weight[fresh]
     if hasattr(model, "shared"):  # the encoder alone, under the names of the whole: BART
         model.shared.weight, model.shared.num_embeddings = table.weight, table.num_embeddings
+        model.shared.padding_idx = table.padding_idx
     for config in (model.config, model.config.encoder, model.config.decoder) if is_pair else (model.config,):
         config.vocab_size = table.num_embeddings
 
 
-def _resize_one(model: Any, size: int) -> int:
-    """Make room for ``size`` tokens where there is less, and return how many there were."""
+def _resize_one(model: Any, size: int) -> torch.Tensor:
+    """Make room for ``size`` tokens where there is less."""
     old = int(model.get_input_embeddings().weight.shape[0])
     if size > old:
         model.resize_token_embeddings(size, mean_resizing=False)
-    return old
+    return torch.arange(old, max(old, size))
 
 
 def _ids_end_with_the_model(backend: Any) -> bool:

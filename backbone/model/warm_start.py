@@ -10,6 +10,7 @@ import transformers
 
 from polyhead.backbone.model.architectures import ARCHITECTURES
 from polyhead.backbone.model.finding import Backbone
+from polyhead.backbone.model.weights import read_or_draw
 from polyhead.registry import BackboneError
 
 
@@ -27,13 +28,13 @@ def pair_from_encoder(backbone: Backbone, config: Any, options: dict[str, Any], 
 
     """
     _refuse_what_cannot_decode(config)
-    encoder = transformers.AutoModel.from_pretrained(backbone.path, config=config, **options)
+    encoder = read_or_draw(transformers.AutoModel, backbone, config, options)
     architecture = ARCHITECTURES[config.model_type]
     if architecture.pooler is not None:
         setattr(encoder, architecture.pooler, None)
     decoder_config = type(config).from_dict(config.to_dict())
     decoder_config.is_decoder = decoder_config.add_cross_attention = True
-    decoder = transformers.AutoModelForCausalLM.from_pretrained(backbone.path, config=decoder_config, **options)
+    decoder = read_or_draw(transformers.AutoModelForCausalLM, backbone, decoder_config, options)
     if decoder_blocks is not None:
         _thin_out(decoder, architecture.stacks[0].blocks, decoder_blocks, backbone.reference)
     both = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(encoder.config, decoder.config)

@@ -25,6 +25,7 @@ OWNED = {
     "fp16.enabled": "training.precision",
     "bf16.enabled": "training.precision",
     "zero_optimization.stage": "layout",
+    "tensor_parallel": "layout",
 }
 """DeepSpeed keys that a setting of the run decides, and which."""
 
@@ -46,12 +47,44 @@ def deepspeed_config(config: RunConfig) -> dict[str, Any]:
         "gradient_clipping": training.gradient_clipping,
         "zero_optimization": _zero_section(config),
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # its own compiles for a minute at first use; torch's runs there too
         "steps_per_print": NEVER,
         "wall_clock_breakdown": False,
     }
+    layout = parse_layout(config.layout)
+    if layout.tensor_parallel > 1:
+        generated["tensor_parallel"] = {"autotp_size": layout.tensor_parallel, "vocab_parallel_lm_head": False}
     if training.precision != "fp32":
         generated[training.precision] = {"enabled": True}
     return _merge(generated, _own_json(config))
+
+
+def sized_for(ds_config: Mapping[str, Any], parameters: int) -> dict[str, Any]:
+    """Return the JSON with buckets that suit a model, or a stage of one, of so many parameters.
+
+    DeepSpeed's own sizes are made for models of billions: buckets of 500 million elements are allocated whole, 2 GB in
+    float32, and ZeRO 3 keeps a billion gathered parameters, which is the whole of a smaller model on every rank. What
+    the user's own JSON says holds.
+    """
+    section = dict(ds_config["zero_optimization"])
+    bucket = min(max(parameters // BUCKETS, SMALLEST_BUCKET), LARGEST_BUCKET, parameters) // 2 * 2 + 2
+    sizes: dict[str, int] = {}
+    if section.get("stage", 0) > 0:
+        sizes |= {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
+    if section.get("stage", 0) == 3:
+        live = min(max(parameters // LIVE, SMALLEST_BUCKET), parameters)
+        sizes |= {
+            "stage3_prefetch_bucket_size": min(bucket, live // 2),
+            "stage3_max_live_parameters": live,
+            "stage3_max_reuse_distance": live,
+        }
+    return {**ds_config, "zero_optimization": {**sizes, **section}}
+
+
+BUCKETS, SMALLEST_BUCKET, LARGEST_BUCKET = 16, 2_000_000, 50_000_000
+"""Buckets that a model's gradients go through at least, and elements of one: even, as DeepSpeed wants them."""
+LIVE = 8
+"""ZeRO 3 holds about one in so many parameters whole at a time, besides what a single module needs."""
 
 
 def zero_stage(config: RunConfig) -> int:
@@ -73,6 +106,14 @@ def _zero_section(config: RunConfig) -> dict[str, Any]:
         section |= {"contiguous_gradients": True, "overlap_comm": False}
     if stage == 3:  # biases and norms stay whole: gathering them costs more than it saves
         section |= {"stage3_param_persistence_threshold": 10_000, "overlap_comm": False}
+    layout = parse_layout(config.layout)
+    if layout.offload != "none":
+        target: dict[str, Any] = {"device": layout.offload, "pin_memory": True}
+        if layout.offload == "nvme":
+            target["nvme_path"] = str(config.offload_folder)
+        section["offload_optimizer"] = target
+        if stage == 3:
+            section["offload_param"] = dict(target)
     return section
 
 

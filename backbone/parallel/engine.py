@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from polyhead.backbone.data.batching import Batch
-from polyhead.backbone.model.cutting import block_count, cut_stage, plan_cuts, shared_by_stages
+from polyhead.backbone.model.cutting import cut_stage, holders_of_shared
 from polyhead.backbone.model.parts import Cut
 from polyhead.backbone.model.stages import Stage, Tensors
+from polyhead.backbone.parallel.deepspeed_config import sized_for
 from polyhead.backbone.parallel.processes import World
+from polyhead.backbone.parallel.tensor_shares import is_divided, refuse_undivided
 from polyhead.configs.layouts import Layout
 from polyhead.registry import RunError
 
@@ -46,6 +48,19 @@ class Spread:
     data_size: int
     stage: int
     stages: int
+    share: int = 0
+    """Which share of each matrix this rank holds under tensor parallelism."""
+    shares: int = 1
+
+    @property
+    def copies(self) -> int:
+        """Return how many ranks are given the same batches."""
+        return self.stages * self.shares
+
+    @property
+    def writes(self) -> bool:
+        """Whether this rank writes what its stage holds: one of those that hold the same."""
+        return self.data_rank == 0 and self.share == 0
 
 
 class Engine(Protocol):
@@ -69,24 +84,26 @@ class Engine(Protocol):
 
 
 def spread_of(layout: Layout, world: World) -> Spread:
-    """Return this rank's place: pipeline stages are neighbours in steps of the data-parallel size, as in DeepSpeed.
+    """Return this rank's place: as in DeepSpeed, stages are apart by the data-parallel size, shares are neighbours.
 
     Raises:
         RunError: The number of processes does not fit the layout.
 
     """
-    stages = layout.pipeline_stages
+    stages, shares, fewest = layout.pipeline_stages, layout.tensor_parallel, layout.fewest_processes
     if world.size > 1 and not layout.distributed:
         raise RunError(
             f"layout '{layout.name}' is one process, but this run has {world.size}: say layout=zero1, zero2 or zero3 "
             "(or zero0 for plain data parallel)"
         )
-    if world.size % stages:
+    if world.size % fewest:
         raise RunError(
-            f"layout '{layout.name}' needs a multiple of {stages} processes, but this run has {world.size}: "
-            f"add --processes {stages}"
+            f"layout '{layout.name}' needs a multiple of {fewest} processes, but this run has {world.size}: "
+            f"add --processes {fewest}"
         )
-    data_size = world.size // stages
+    data_size = world.size // fewest
+    if shares > 1:
+        return Spread(world.rank // shares, data_size, 0, 1, world.rank % shares, shares)
     return Spread(world.rank % data_size, data_size, world.rank // data_size, stages)
 
 
@@ -97,25 +114,30 @@ def start_engine(
     loss_of: LossOf,
     ds_config: dict[str, Any],
     make_optimizer: Any,
+    *,
+    cuts: Sequence[Cut] = (),
 ) -> Engine:
     """Cut the model as the layout says and hand it to DeepSpeed.
 
     Args:
-        whole: The whole model, the same weights on every rank.
+        whole: The whole model, the same weights on every rank; under a pipeline the blocks of this stage suffice.
         layout: How the run is spread.
         world: This process and its peers.
         loss_of: The task's loss as a sum.
         ds_config: What `deepspeed_config` gave.
         make_optimizer: Called with the stage that this rank holds; gives a torch optimizer.
+        cuts: Where a pipeline cuts the model.
 
     Raises:
         RunError: The number of processes does not fit the layout.
 
     """
     spread = spread_of(layout, world)
+    if spread.shares > 1:
+        refuse_undivided(whole.model.config, layout.name, spread.shares)
     if spread.stages == 1:
         return DataParallelEngine(whole, spread, loss_of, ds_config, make_optimizer)
-    return PipelineEngine(whole, spread, loss_of, ds_config, make_optimizer)
+    return PipelineEngine(whole, spread, loss_of, ds_config, make_optimizer, cuts=cuts)
 
 
 class DataParallelEngine:
@@ -129,8 +151,10 @@ class DataParallelEngine:
         self.stage, self.spread, self._loss_of = whole, spread, loss_of
         with stdout_to_stderr():
             self._deepspeed, *_ = deepspeed.initialize(
-                model=whole, optimizer=make_optimizer(whole), config=dict(ds_config)
+                model=whole, optimizer=make_optimizer(whole), config=sized_for(ds_config, _size(whole))
             )
+        if spread.shares > 1:  # its check that all have the same batch takes no tuples; they have, by design
+            self._deepspeed.first_dataloader_check.remove()
 
     @property
     def optimizer(self) -> Any:
@@ -152,7 +176,8 @@ class DataParallelEngine:
         norm = _plain_gradient_norm(engine)  # clipping changes it, so before the step
         engine.step()
         if self.spread.data_size > 1:
-            torch.distributed.all_reduce(total)
+            torch.distributed.all_reduce(total)  # of each data rank as often as a matrix has shares
+            total /= self.spread.shares
         norm = _as_number(engine.get_global_grad_norm()) if norm is None else norm
         return StepOutcome(float(total) / target_count, norm)
 
@@ -173,28 +198,27 @@ class PipelineEngine:
     """Every rank holds one stage; micro-batches flow through DeepSpeed's one-forward-one-backward schedule."""
 
     def __init__(
-        self, whole: Stage, spread: Spread, loss_of: LossOf, ds_config: dict[str, Any], make_optimizer: Any
+        self,
+        whole: Stage,
+        spread: Spread,
+        loss_of: LossOf,
+        ds_config: dict[str, Any],
+        make_optimizer: Any,
+        *,
+        cuts: Sequence[Cut],
     ) -> None:
         import deepspeed
-        from deepspeed.pipe import LayerSpec, PipelineModule
 
-        cuts = plan_cuts(block_count(whole.model), spread.stages)
-        _refuse_shared_parameters(whole, cuts)
+        holders = holders_of_shared(whole.model, cuts)
         self.stage = cut_stage(whole, cuts[spread.stage])
         self.spread, self._loss_of = spread, loss_of
         self._seen: list[Any] = []
         self._finish: Finish | None = None
-        specs = [LayerSpec(_Handed, self.stage) for _ in cuts]
         with stdout_to_stderr():
-            module = PipelineModule(
-                specs,
-                num_stages=spread.stages,
-                loss_fn=self._pipeline_loss,
-                partition_method="uniform",
-                dynamic_shape=True,  # micro-batches differ in length
-            )
+            module = _pipeline_module(self.stage, spread, self._pipeline_loss)
+            module.share(_shared_parameters(self.stage, spread, holders))
             self._deepspeed, *_ = deepspeed.initialize(
-                model=module, optimizer=make_optimizer(self.stage), config=dict(ds_config)
+                model=module, optimizer=make_optimizer(self.stage), config=sized_for(ds_config, _size(self.stage))
             )
 
     @property
@@ -239,13 +263,56 @@ class PipelineEngine:
         return self._loss_of(as_float32(outputs), tuple(labels_only)) * factor
 
 
-def _refuse_shared_parameters(whole: Stage, cuts: Sequence[Cut]) -> None:
-    shared = sorted(shared_by_stages(whole.model, cuts))
-    if shared:
-        raise RunError(
-            f"layouts with pipe cannot train this model yet: {len(cuts)} stages would share parameters "
-            f"({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}); use layout=zero1, zero2 or zero3"
-        )
+Shared = list[tuple[torch.nn.Parameter, Any]]
+"""Parameters that other stages hold too, each with the process group of those who do."""
+
+
+def _pipeline_module(stage: Stage, spread: Spread, loss: LossOf) -> Any:
+    """Return DeepSpeed's module for one stage, which also adds up the gradients of shared parameters.
+
+    `TiedLayerSpec` would tie whole layers; what stages share here are single parameters inside library models.
+    """
+    from deepspeed.pipe import LayerSpec, PipelineModule
+
+    class SharingPipelineModule(PipelineModule):  # type: ignore[misc]  # DeepSpeed ships no types
+        shared: Shared
+
+        def share(self, shared: Shared) -> None:
+            """Say which parameters are to have the sum of their gradients over several stages."""
+            self.shared = shared
+
+        def get_tied_weights_and_groups(self) -> Shared:
+            """Return what DeepSpeed sums over stages after the last micro-batch, before data-parallel averaging."""
+            return self.shared
+
+    return SharingPipelineModule(
+        [LayerSpec(_Handed, stage) for _ in range(spread.stages)],
+        num_stages=spread.stages,
+        loss_fn=loss,
+        partition_method="uniform",
+        dynamic_shape=True,  # micro-batches differ in length
+    )
+
+
+def _shared_parameters(stage: Stage, spread: Spread, holders: Mapping[str, tuple[int, ...]]) -> Shared:
+    """Return this stage's shared parameters with their groups; every rank makes all groups, in one order.
+
+    Gradient norms count a shared parameter once: on the first stage that holds it.
+    """
+    mine = {stage.library_name(name): parameter for name, parameter in stage.named_parameters()}
+    groups: dict[tuple[int, ...], Any] = {}
+    for stages in sorted(set(holders.values())):
+        for data_rank in range(spread.data_size):
+            group = torch.distributed.new_group([number * spread.data_size + data_rank for number in stages])
+            if data_rank == spread.data_rank:
+                groups[stages] = group
+    found: Shared = []
+    for name, stages in sorted(holders.items()):
+        if spread.stage in stages and mine[name].requires_grad:
+            found.append((mine[name], groups[stages]))
+            if spread.stage != stages[0]:
+                mine[name].ds_pipe_replicated = True  # type: ignore[attr-defined]  # DeepSpeed's own mark
+    return found
 
 
 class _Handed(torch.nn.Module):
@@ -256,6 +323,11 @@ class _Handed(torch.nn.Module):
         return stage
 
 
+def _size(stage: Stage) -> int:
+    """Return how many numbers a stage's parameters hold."""
+    return sum(parameter.numel() for parameter in stage.parameters())
+
+
 @contextlib.contextmanager
 def stdout_to_stderr() -> Iterator[None]:
     """Send what DeepSpeed prints to the error stream: our standard output is for results."""
@@ -264,11 +336,19 @@ def stdout_to_stderr() -> Iterator[None]:
 
 
 def _plain_gradient_norm(engine: Any) -> float | None:
-    """Return the norm of all gradients where nothing is sharded: DeepSpeed computes it only for ZeRO."""
+    """Return the norm of all gradients where ZeRO shards nothing: DeepSpeed computes it only for ZeRO."""
     if not isinstance(engine.optimizer, torch.optim.Optimizer):
         return None
-    gradients = [parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None]
-    return float(torch.nn.utils.get_total_norm(gradients))
+    squares = torch.zeros(2, dtype=torch.float64, device=engine.device)  # of what all ranks hold, of shares of a matrix
+    for parameter in engine.module.parameters():
+        if parameter.grad is not None:
+            norm = torch.linalg.vector_norm(parameter.grad, dtype=torch.float64)  # float32 loses digits of large tables
+            squares[int(is_divided(parameter))] += norm**2
+    if engine.autotp_size() > 1:
+        from deepspeed.utils import groups
+
+        torch.distributed.all_reduce(squares[1:], group=groups.get_tensor_model_parallel_group())
+    return float(squares.sum().sqrt())
 
 
 def _set_learning_rate(optimizer: Any, learning_rate: float) -> None:

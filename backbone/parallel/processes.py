@@ -106,18 +106,22 @@ def launched_world(environ: Mapping[str, str] = os.environ) -> tuple[int, int, i
     return rank, int(environ["WORLD_SIZE"]), int(environ.get("LOCAL_RANK", rank))
 
 
-def join_world(*, use_deepspeed: bool) -> World:
+def join_world(*, use_deepspeed: bool, save_memory: bool = False) -> World:
     """Set threads and device, start communication, and return the world.
 
     Args:
         use_deepspeed: DeepSpeed's engine will run, which needs its own start-up even for one process.
+        save_memory: Whether memory counts for more than speed on a CPU.
 
     """
     launched = launched_world()
     rank, size, local_rank = launched or (0, 1, 0)
     if "OMP_NUM_THREADS" not in os.environ:  # what the user or the launcher said holds
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", size))))
-    keep_freed_memory()
+    if save_memory:
+        return_freed_memory()
+    else:
+        keep_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     if size == 1 and not use_deepspeed:
@@ -145,6 +149,16 @@ def keep_freed_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         if not library.mallopt(M_MMAP_THRESHOLD, 2**30):
             library.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that older versions allow
+
+
+def return_freed_memory() -> None:
+    """Tell the C library to give large tensors back to the system as soon as they are freed.
+
+    Left alone, it raises the size from which it does so whenever a large one is freed; what ZeRO divides and gathers
+    then leaves holes in its heap that are larger than what ZeRO saves.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tell
+        ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 2**20)
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8

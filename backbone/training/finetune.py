@@ -10,15 +10,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from polyhead.backbone.checkpoint.disk import write_text
 from polyhead.backbone.checkpoint.states import write_state, write_weights_before_start
-from polyhead.backbone.checkpoint.store import Checkpoint, latest_checkpoint
+from polyhead.backbone.checkpoint.store import Checkpoint, choose_checkpoint
 from polyhead.backbone.evaluation.report import write_report
 from polyhead.backbone.evaluation.scoring import Evaluation
-from polyhead.backbone.model.stages import Tensors
+from polyhead.backbone.model.stages import Stage, Tensors
 from polyhead.backbone.parallel.deepspeed_config import deepspeed_config
 from polyhead.backbone.parallel.engine import Engine, spread_of, start_engine
 from polyhead.backbone.parallel.processes import World, is_lost_contact, join_world, leave_world
@@ -28,12 +29,13 @@ from polyhead.backbone.training.observers import CurveLog, EventLog, ScreenProgr
 from polyhead.backbone.training.optimizer import make_optimizer
 from polyhead.backbone.training.preparation import Prepared, prepare_run
 from polyhead.backbone.training.run_folder import RunFolder
-from polyhead.configs.layouts import parse_layout
+from polyhead.configs.layouts import Layout, parse_layout
 from polyhead.configs.load import dump_config, require_training_data
 from polyhead.configs.schema import RunConfig, TrainingConfig
 from polyhead.registry import LostProcessError, Registry, RunEnd, RunError, RunStart, RunStatus
 
 Say = Callable[[str], None]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def finetune(
     registry: Registry,
     *,
     resume: bool = False,
+    resume_from: str | None = None,
     overwrite: bool = False,
     console: Any = None,
 ) -> RunResult:
@@ -75,6 +78,7 @@ def finetune(
         config: The run's settings.
         registry: What plugins bring.
         resume: Go on from the last checkpoint of the run in ``config.output``.
+        resume_from: Go on from this checkpoint instead: its step, or its path.
         overwrite: Start anew where a run is already.
         console: A rich console for progress, or None to be silent.
 
@@ -88,13 +92,13 @@ def finetune(
     _refuse_missing_log(config.training)
     _refuse_fp16_without_gpu(config.training)
     folder = RunFolder(config.output)
-    world = join_world(use_deepspeed=True)
+    world = join_world(use_deepspeed=True, save_memory=parse_layout(config.layout).saves_memory)
     try:
         run = _Run(config, registry, world, folder, _speaker(console if world.is_main else None))
         with ExitStack() as watchers:
             if world.is_main and console is not None:
                 watchers.enter_context(registry.observing(ScreenProgress(console), "screen"))
-            return run.go(ds_config, resume=resume, overwrite=overwrite)
+            return run.go(ds_config, resume=resume, resume_from=resume_from, overwrite=overwrite)
     finally:
         leave_world()
 
@@ -106,19 +110,22 @@ class _Run:
         self.config, self.registry, self.world, self.folder, self.say = config, registry, world, folder, say
         self.started = time.monotonic()
 
-    def go(self, ds_config: dict[str, Any], *, resume: bool, overwrite: bool) -> RunResult:
+    def go(self, ds_config: dict[str, Any], *, resume: bool, resume_from: str | None, overwrite: bool) -> RunResult:
         layout = parse_layout(self.config.layout)
         spread_of(layout, self.world)
+        resume = resume or resume_from is not None
         self._together(lambda: self.folder.check(resume=resume, overwrite=overwrite))
-        checkpoint = latest_checkpoint(self.folder.checkpoints) if resume else None
+        checkpoint = self._together(lambda: self._choose_checkpoint(resume_from)) if resume else None
         if resume and checkpoint is None:
             self.say(f"{self.folder.checkpoints} holds no checkpoint yet: starting from the beginning")
+        self._tell_what_is_not_used(layout)
         prepared = prepare_run(self.config, self.registry, self.world, self.say)
-        engine, progress = self._start_engine(prepared, ds_config, checkpoint)
+        engine = self._start_engine(prepared, ds_config, checkpoint)
+        progress = Progress() if checkpoint is None else self._go_on(engine, checkpoint, went_back=bool(resume_from))
         # Only now: a mistake in the data or settings leaves no folder, and no old run deleted.
         self._together(lambda: self.folder.open(resume=resume, overwrite=overwrite))
         if self.world.is_main:
-            self.folder.config.write_text(dump_config(self.config), encoding="utf-8")
+            self.folder.write_config(dump_config(self.config))
         with asked_to_stop() as signals, self._observers():
             loop = TrainingLoop(
                 self.config,
@@ -144,35 +151,48 @@ class _Run:
             self._write_report(run, prepared)
         return run
 
-    def _start_engine(
-        self, prepared: Prepared, ds_config: dict[str, Any], checkpoint: Checkpoint | None
-    ) -> tuple[Engine, Progress]:
-        """Hand the model to DeepSpeed, with the checkpoint's weights and optimizer state where there is one."""
-        layout = parse_layout(self.config.layout)
-        weights = None
+    def _choose_checkpoint(self, wanted: str | None) -> Checkpoint | None:
+        """Return the checkpoint to go on from; what a killed run left half-written is cleared up before."""
+        self.folder.put_in_order()
+        return choose_checkpoint(self.folder.checkpoints, wanted)
+
+    def _tell_what_is_not_used(self, layout: Layout) -> None:
+        """Say which settings are for other layouts: changing a layout is to take one line."""
+        if self.config.partition != "auto" and layout.pipeline_stages == 1:
+            self.say(f"partition is not used: layout {layout.name} has no pipeline")
+        if self.config.offload_folder is not None and layout.offload != "nvme":
+            self.say(f"offload_folder is not used: layout {layout.name} keeps nothing on a disk")
+
+    def _start_engine(self, prepared: Prepared, ds_config: dict[str, Any], checkpoint: Checkpoint | None) -> Engine:
+        """Hand the model to DeepSpeed, with the checkpoint's weights where there is one."""
         if checkpoint is not None:
             _refuse_other_run(checkpoint, prepared.fingerprint)
-            weights = checkpoint.weights()
-            write_weights_before_start(prepared.stage, weights)
         task, setup = prepared.task, prepared.setup
 
         def loss_of(outputs: Tensors, labels: Tensors) -> torch.Tensor:
             return task.loss(outputs, labels, setup).total
 
-        engine = start_engine(
-            prepared.stage,
-            layout,
-            self.world,
-            loss_of,
-            ds_config,
-            lambda stage: make_optimizer(stage, self.config),
-        )
-        if checkpoint is None or weights is None:
-            return engine, Progress()
-        write_state(engine, weights, checkpoint.moments(), checkpoint.step)
-        kept = {key: value for key, value in checkpoint.progress.items() if key != "fingerprint"}
+        def optimizer_of(stage: Stage) -> torch.optim.Optimizer:
+            """Fill the stage that this process holds, cut by now, before DeepSpeed copies its weights."""
+            if checkpoint is not None:
+                write_weights_before_start(stage, checkpoint.weights())
+            return make_optimizer(stage, self.config)
+
+        layout = parse_layout(self.config.layout)
+        return start_engine(prepared.stage, layout, self.world, loss_of, ds_config, optimizer_of, cuts=prepared.cuts)
+
+    def _go_on(self, engine: Engine, checkpoint: Checkpoint, *, went_back: bool) -> Progress:
+        """Give a started engine the checkpoint's state, and return where the run was."""
+        write_state(engine, checkpoint.weights(), checkpoint.moments(), checkpoint.step)
         self.say(f"resumed from {checkpoint.path}")
-        return engine, Progress(step=checkpoint.step, **kept)
+        progress = Progress.from_json(checkpoint.step, checkpoint.progress)
+        best_on_disk = self.world.broadcast(self.folder.best_step())
+        if went_back and best_on_disk is not None and best_on_disk > checkpoint.step:
+            self.say(
+                f"{self.folder.model} is of step {best_on_disk}, which is given up: the next evaluation replaces it"
+            )
+            progress.best_value = progress.best_step = None
+        return progress
 
     def _watched(self, loop: TrainingLoop, signals: list[int]) -> LoopResult:
         """Run the loop and tell everyone how it began and ended."""
@@ -227,7 +247,8 @@ class _Run:
         return f"rank {self.world.rank}: lost {who}; go on from the last checkpoint with: {self._resume_command()}"
 
     def _resume_command(self) -> str:
-        return f"polyhead finetune {self.folder.config} --resume" + (
+        command = "pretrain" if self.registry.task(self.config.task).pretrains else "finetune"
+        return f"polyhead {command} {self.folder.config} --resume" + (
             f" --processes {self.world.size}" if self.world.size > 1 else ""
         )
 
@@ -247,17 +268,19 @@ class _Run:
                 stack.enter_context(self.registry.observing(curves, "curves"))
             yield
 
-    def _together(self, action: Callable[[], None]) -> None:
-        """Do something on rank 0; where it goes wrong, every rank says so and ends."""
+    def _together(self, action: Callable[[], Result]) -> Result:
+        """Return what an action gives on rank 0, where alone it runs; where it goes wrong, every rank ends."""
+        found: list[Result] = []
         problem: RunError | None = None
         if self.world.is_main:
             try:
-                action()
+                found = [action()]
             except RunError as error:
                 problem = error
-        problem = self.world.broadcast(problem)
+        found, problem = self.world.broadcast((found, problem))
         if problem is not None:
             raise problem
+        return found[0]
 
     def _write_report(self, run: RunResult, prepared: Prepared) -> None:
         facts = {
@@ -267,13 +290,13 @@ class _Run:
             "head": self.config.head,
             "layout": f"{self.config.layout}, {self.world.size} process{'' if self.world.size == 1 else 'es'}",
             "precision": self.config.training.precision,
-            "training examples": f"{len(prepared.train.examples):,} ({prepared.train.skipped} rows skipped)",
+            "training examples": f"{prepared.train.count:,} ({prepared.train.skipped} rows skipped)",
             "steps": f"{run.steps:,} ({run.status})",
             "seconds": f"{run.seconds:.0f}",
             "versions": ", ".join(f"{name} {metadata.version(name)}" for name in REPORTED_VERSIONS),
             "python": platform.python_version(),
         }
-        self.folder.report.write_text(write_report(facts, [run.evaluation] if run.evaluation else []), encoding="utf-8")
+        write_text(self.folder.report, write_report(facts, [run.evaluation] if run.evaluation else []))
 
 
 REPORTED_VERSIONS = ("polyhead", "torch", "transformers", "deepspeed")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from polyhead.backbone.checkpoint.model_folder import extra_files, record_of, save_model
+from polyhead.backbone.checkpoint.model_folder import Companions, TaskRecord, extra_files, record_of, save_model
 from polyhead.backbone.checkpoint.store import save_checkpoint
+from polyhead.backbone.checkpoint.whole_model import whole_model
 from polyhead.backbone.data.batching import Batch, plan_epoch, split_batch
 from polyhead.backbone.evaluation.scoring import (
     LOSS,
@@ -22,12 +24,13 @@ from polyhead.backbone.evaluation.scoring import (
     is_better,
     value_of,
 )
-from polyhead.backbone.inference.running import Write, run_inference, writer_for
+from polyhead.backbone.inference.running import Forward, run_inference, writer_for
 from polyhead.backbone.parallel.engine import Engine
 from polyhead.backbone.parallel.processes import World
 from polyhead.backbone.training.preparation import Prepared
 from polyhead.backbone.training.run_folder import RunFolder
 from polyhead.backbone.training.schedule import learning_rate
+from polyhead.configs.layouts import parse_layout
 from polyhead.configs.schema import RunConfig
 from polyhead.registry import EvaluationEnd, Registry, RunError, RunStatus, StepEnd
 
@@ -62,6 +65,11 @@ class Progress:
             self.first_losses.append(loss)
         old = self.smoothed_loss
         self.smoothed_loss = loss if old is None else SMOOTHING * old + (1 - SMOOTHING) * loss
+
+    @classmethod
+    def from_json(cls, step: int, kept: Mapping[str, Any]) -> Progress:
+        """Return what `to_json` gave; what else a checkpoint keeps is passed over."""
+        return cls(step=step, **{name: kept[name] for name in cls().to_json()})
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the step, which the checkpoint names itself."""
@@ -101,12 +109,12 @@ class TrainingLoop:
         self.steps_per_epoch = math.ceil(len(self._items.members) / config.training.batch_size)
         wanted = config.training.max_steps or math.ceil(config.training.epochs * self.steps_per_epoch)
         self.total_steps = max(1, wanted)
-        self._write = self._writer()
-        scored = prepared.task.encode_prompts is None or self._write is not None
+        self._writes = prepared.task.encode_prompts is not None and config.training.validate_generation
+        scored = prepared.task.encode_prompts is None or self._writes
         self.metric = config.training.metric or (prepared.task.headline(prepared.setup) if scored else LOSS)
         self._setup = prepared.setup
         self._best: Evaluation | None = None
-        self._epoch_plan: tuple[int, list[tuple[int, ...]]] = (-1, [])
+        self._epoch_plan: tuple[int, Sequence[tuple[int, ...]]] = (-1, [])
 
     def run(self) -> LoopResult:
         """Train to the end.
@@ -178,6 +186,7 @@ class TrainingLoop:
                 [row for unit in sorted(part) or (0,) for row in units[unit].rows],  # a smaller group stays last
                 with_labels=True,
                 weight=1.0 if part else 0.0,
+                draw=(config.training.seed, epoch),
             )
             for part in parts[spread.data_rank]
         ]
@@ -187,7 +196,7 @@ class TrainingLoop:
         task, setup = self.prepared.task, self.prepared.setup
         counts = [float(task.count_targets(batch.labels, setup)) * batch.weight for batch in micro_batches]
         found = self.world.sum([sum(counts), float(sum(batch.tokens for batch in micro_batches))])
-        count, tokens = (value / self.engine.spread.stages for value in found)  # every stage has the same batches
+        count, tokens = (value / self.engine.spread.copies for value in found)
         if count <= 0:
             raise RunError(f"step {self.progress.step + 1}: the batch holds nothing to learn from (0 targets)")
         return count, round(tokens)
@@ -246,15 +255,12 @@ class TrainingLoop:
         split = prepared.validation
         assert split is not None
         task = prepared.task
-        found = run_inference(
-            self.engine,
-            prepared.reader(self.config.data.max_tokens),
-            split.collator,
-            split.examples,
-            self.world,
-            write=self._write,
-            calibrate=True,
-        )
+        reader = prepared.reader(self.config.data.max_tokens)
+        with self._model() as model:
+            write = writer_for(reader, model.stage, self.world.device) if self._writes else None
+            found = run_inference(
+                model, reader, split.collator, split.examples, self.world, write=write, calibrate=True
+            )
         self._setup = found.setup
         scored: Evaluation | None = None
         if self.world.is_main:
@@ -270,34 +276,45 @@ class TrainingLoop:
         assert everywhere is not None
         return everywhere
 
-    def _writer(self) -> Write | None:
-        """Return what writes text for the validation, where the task writes and the config wants it."""
-        prepared = self.prepared
-        if prepared.task.encode_prompts is None or not self.config.training.validate_generation:
-            return None
-        return writer_for(prepared.reader(self.config.data.max_tokens), self.engine.stage, self.world.device)
+    @contextmanager
+    def _model(self) -> Iterator[Forward]:
+        """Give what the validation runs through: the engine, or a whole model where text is written and it has none."""
+        layout = parse_layout(self.config.layout)
+        if not self._writes or (layout.zero_stage < 3 and layout.fewest_processes == 1):
+            yield self.engine
+            return
+        folder = self.folder.root / ".validating"
+        with whole_model(folder, self.engine, self.world, self._companions(), self.registry) as model:
+            yield model
 
     def _save_model(self) -> None:
-        prepared, settings = self.prepared, self.prepared.settings
-        record = record_of(
-            self.config.task,
-            self.config.head,
-            self._setup,
-            max_length=settings.max_length,
-            stride=settings.stride,
-        )
-        extra = extra_files(prepared.task, self._setup, prepared.backbone, settings.max_length)
-        save_model(self.folder.model, self.engine, self.world, prepared.backbone.tokenizer, record, extra)
+        save_model(self.folder.model, self.engine, self.world, self._companions())
+
+    def _companions(self) -> Companions:
+        """Return what stands beside the weights in a model folder."""
+        prepared = self.prepared
+        extra = extra_files(prepared.task, self._setup, prepared.backbone, prepared.settings.max_length)
+        return Companions(prepared.backbone.tokenizer, self._record(), extra)
+
+    def _record(self) -> TaskRecord:
+        config, settings = self.config, self.prepared.settings
+        return record_of(config.task, config.head, self._setup, max_length=settings.max_length, stride=settings.stride)
 
     def _save_checkpoint(self) -> None:
-        kept: Mapping[str, Any] = {**self.progress.to_json(), "fingerprint": self.prepared.fingerprint}
+        training = self.config.training
+        kept: Mapping[str, Any] = {
+            **self.progress.to_json(),
+            "fingerprint": self.prepared.fingerprint,
+            "record": asdict(self._record()),
+        }
         save_checkpoint(
             self.folder.checkpoints,
             self.engine,
             self.world,
             step=self.progress.step,
             progress=kept,
-            keep=self.config.training.keep_checkpoints,
+            keep=training.keep_checkpoints,
+            keep_best=training.keep_best,
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from polyhead.backbone.checkpoint.disk import is_draft, put_in_order, write_text
 from polyhead.backbone.evaluation.scoring import Evaluation
 from polyhead.registry import RunError
 
@@ -78,7 +79,7 @@ class RunFolder:
             raise RunError(f"{existing} is a file: choose a folder with output=FOLDER")
         if not os.access(existing, os.W_OK):
             raise RunError(f"{existing} cannot be written: choose another folder with output=FOLDER")
-        if self.root.exists() and any(self.root.iterdir()):
+        if self.root.exists() and any(not is_draft(path) for path in self.root.iterdir()):
             if not self.is_run():
                 raise RunError(f"{self.root} exists and is no run folder: choose another one with output=FOLDER")
             if not overwrite:
@@ -91,8 +92,26 @@ class RunFolder:
         """Make the folder ready for a run; raises as `check` does."""
         self.check(resume=resume, overwrite=overwrite)
         if not resume and self.is_run():
-            shutil.rmtree(self.root)
+            self._clear()
         self.root.mkdir(parents=True, exist_ok=True)
+
+    def put_in_order(self) -> None:
+        """Clear up what a killed run left half-written; nothing that was complete is lost."""
+        for folder in (self.root, self.checkpoints):
+            put_in_order(folder)
+        _end_at_a_whole_line(self.events)
+
+    def write_config(self, text: str) -> None:
+        """Write the settings of the run."""
+        write_text(self.config, text)
+
+    def _clear(self) -> None:
+        """Delete the run; its settings last, so that a kill leaves what can be deleted by another start."""
+        for path in sorted(self.root.iterdir(), key=self.config.__eq__):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def read_evaluation(self, split: str) -> Evaluation | None:
         """Return the scores of a split that were written before (without tables), or None."""
@@ -101,11 +120,27 @@ class RunFolder:
         found = json.loads(self.metrics.read_text(encoding="utf-8")).get(split)
         return None if found is None else Evaluation.from_json(found)
 
+    def best_step(self) -> int | None:
+        """Return the step that the model folder's weights are of, where it was validated."""
+        if not self.metrics.is_file():
+            return None
+        found = json.loads(self.metrics.read_text(encoding="utf-8")).get("validation", {}).get("step")
+        return None if found is None else int(found)
+
     def add_metrics(self, split: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Write the scores of one split beside those of the others, and return all."""
         found: dict[str, Any] = {}
         if self.metrics.is_file():
             found = json.loads(self.metrics.read_text(encoding="utf-8"))
         found[split] = dict(values)
-        self.metrics.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_text(self.metrics, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
         return found
+
+
+def _end_at_a_whole_line(path: Path) -> None:
+    """Cut off a last line that a killed process did not finish."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)

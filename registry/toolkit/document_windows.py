@@ -43,7 +43,7 @@ def encode_documents(
     features: list[Feature] = []
     for (position, _), ids, spans in zip(texts, found["input_ids"], found["offset_mapping"], strict=True):
         if settings.family == "decoder":
-            end = [_end_of(tokenizer)] if end_token and ids[-1:] != [_end_of(tokenizer)] else []
+            end = [end_of(tokenizer)] if end_token and ids[-1:] != [end_of(tokenizer)] else []
             features.extend(_running([*ids, *end], [*spans, *((0, 0) for _ in end)], position, settings))
         else:
             features.extend(_Halves.of(settings).features(ids, spans, position))
@@ -106,7 +106,7 @@ class _Halves:
         before, after = whole[:at], whole[at + len(bare) :]
         start = [] if settings.decoder_start is None else [settings.decoder_start]
         opening = [token for token in before if [token] != start]
-        return cls(settings, before, after, opening, start, _end_of(tokenizer))
+        return cls(settings, before, after, opening, start, end_of(tokenizer))
 
     def features(self, ids: Sequence[int], spans: Sequence[tuple[int, int]], position: int) -> Iterator[Feature]:
         """Yield the windows of one document; halves part, and windows meet, between whole characters."""
@@ -139,7 +139,13 @@ def _between_characters(spans: Sequence[tuple[int, int]], at: int, allowed: rang
     return next((cut for cut in cuts if cut >= len(spans) or spans[cut][0] >= spans[cut - 1][1]), at)
 
 
-def _end_of(tokenizer: Any) -> int:
+def end_of(tokenizer: Any) -> int:
+    """Return the token that ends a text.
+
+    Raises:
+        DataError: The tokenizer has none.
+
+    """
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
     if end is None:
         raise DataError("the tokenizer of this backbone has no token that ends a text (eos or sep)")

@@ -14,7 +14,7 @@ from polyhead.registry.contracts import HeadSpec, LabelField, LossSum, Output, R
 if TYPE_CHECKING:
     import torch
 
-NLL, TARGETS = "nll", "targets"
+NLL, TARGETS, RIGHT = "nll", "targets", "right"
 
 
 def default_head(setup: TaskSetup) -> HeadSpec:  # noqa: ARG001 - the contract's form
@@ -72,3 +72,17 @@ def _likelihood(
 
 reduction = Reduction((Output(NLL), Output(TARGETS)), _likelihood)
 """Keeps the negative log-likelihood (``nll``, nats) and the number of ``targets`` of each feature, not its logits."""
+
+
+def _restored(
+    outputs: tuple[torch.Tensor, ...], labels: tuple[torch.Tensor, ...], setup: TaskSetup
+) -> tuple[torch.Tensor, ...]:
+    """Return what `reduction` does, and how many targets are the likeliest tokens: ``[B]`` each."""
+    nll_B, targets_B = _likelihood(outputs, labels, setup)
+    if not labels:
+        return nll_B, targets_B, targets_B
+    return nll_B, targets_B, (outputs[0].argmax(-1) == labels[0]).sum(1).float()
+
+
+restoration = Reduction((Output(NLL), Output(TARGETS), Output(RIGHT)), _restored)
+"""Keeps besides how often the likeliest token is the ``right`` one."""

@@ -348,6 +348,13 @@ def test_tasks_lists_them(polyhead):
     assert "How positive or negative a text" in polyhead("tasks").out
 
 
+def test_objectives_of_pretraining_are_tasks_but_stand_in_no_matrix(polyhead):
+    found = {task["name"] for task in polyhead("tasks", "--json").json}
+    objectives = {"causal-lm", "masked-lm", "span-corruption", "denoising"}
+    assert objectives < found
+    assert polyhead("tasks", "--matrix", "--json").json.keys() == found - objectives
+
+
 def test_tasks_show_tells_columns_options_and_metrics(polyhead):
     found = polyhead("tasks", "show", "classification", "--json").json
     assert [column["name"] for column in found["columns"]] == ["text", "text_pair", "label", "id"]

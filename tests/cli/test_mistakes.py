@@ -153,6 +153,18 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         lambda p: p.finetune("layout=pipe3+zero1", "--processes", "2"),
         "layout 'pipe3+zero1' needs a multiple of 3 processes, not 2",
     ),
+    "a machine that is not there": (
+        lambda p: p.finetune("layout=zero1", "--nodes", "2", "--node-rank", "2", "--master", "first:29500"),
+        "--node-rank 2: with --nodes 2 it is 0 to 1",
+    ),
+    "machines without an address": (
+        lambda p: p.finetune("layout=zero1", "--nodes", "2"),
+        "--nodes needs --master HOST:PORT, the same on every machine: the first one, and a free port",
+    ),
+    "an address without machines": (
+        lambda p: p.finetune("layout=zero1", "--master", "first:29500"),
+        "--node-rank and --master are for runs on several machines: say --nodes too",
+    ),
     "two processes for a single one": (
         lambda p: p.finetune("--processes", "2"),
         "layout 'single' is one process, but --processes says 2: say layout=zero1, zero2 or zero3",

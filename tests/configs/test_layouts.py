@@ -7,7 +7,10 @@ import pytest
 from polyhead.configs.errors import ConfigError
 from polyhead.configs.layouts import Layout, parse_layout
 
-ALLOWED = "Allowed: single, zero0, zero1, zero2, zero3, pipeN, pipeN+zero1 (N stages, at least 2)."
+ALLOWED = (
+    "Allowed: single, zero0, zero1, zero2, zero3, pipeN, pipeN+zero1 (N stages, at least 2), "
+    "tpN, tpN+zero1 (N processes a matrix); zero1 to zero3 also with +offload or +nvme."
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,10 @@ ALLOWED = "Allowed: single, zero0, zero1, zero2, zero3, pipeN, pipeN+zero1 (N st
         ("pipe2+zero0", Layout("pipe2", distributed=True, pipeline_stages=2)),
         ("pipe2+zero1", Layout("pipe2+zero1", distributed=True, zero_stage=1, pipeline_stages=2)),
         ("zero1+pipe12", Layout("pipe12+zero1", distributed=True, zero_stage=1, pipeline_stages=12)),
+        ("tp2", Layout("tp2", distributed=True, tensor_parallel=2)),
+        ("zero1+tp4", Layout("tp4+zero1", distributed=True, zero_stage=1, tensor_parallel=4)),
+        ("offload+zero2", Layout("zero2+offload", distributed=True, zero_stage=2, offload="cpu")),
+        ("zero3+nvme", Layout("zero3+nvme", distributed=True, zero_stage=3, offload="nvme")),
         (" ZeRO1 + Pipe2 ", Layout("pipe2+zero1", distributed=True, zero_stage=1, pipeline_stages=2)),
     ],
 )
@@ -47,6 +54,39 @@ def test_a_name_means_one_layout(text: str, layout: Layout) -> None:
             "layout 'zero1+pipe0': a pipeline has at least 2 stages; without one use zero1",
         ),
         ("zero1+zero2", "layout 'zero1+zero2': 'zero' stands twice"),
+        ("tp1+zero1", "layout 'tp1+zero1': at least 2 processes share a matrix; else use zero1"),
+        ("pipe2+tp2", "layout 'pipe2+tp2': DeepSpeed's AutoTP takes no pipelines; use one of pipe and tp"),
+        (
+            "tp2+zero3",
+            (
+                "layout 'tp2+zero3': the optimizer state of matrices that AutoTP has divided cannot be put together "
+                "again under ZeRO 3; use tp2+zero1"
+            ),
+        ),
+        (
+            "zero0+offload",
+            (
+                "layout 'zero0+offload': 'offload' needs ZeRO, which moves what lies elsewhere; "
+                "use zero1+offload, or zero3+offload"
+            ),
+        ),
+        ("zero2+nvme", "layout 'zero2+nvme': DeepSpeed swaps to disk under ZeRO 3 only; use zero3+nvme"),
+        ("zero3+nvme+offload", "layout 'zero3+nvme+offload': 'nvme' and 'offload' cannot stand together"),
+        (
+            "pipe2+zero1+offload",
+            (
+                "layout 'pipe2+zero1+offload': 'offload' works where each process trains the whole model; "
+                "use zero3+offload"
+            ),
+        ),
+        (
+            "sp2",
+            (
+                "layout 'sp2': DeepSpeed's sequence parallelism (Ulysses) takes no attention mask, so padded texts, "
+                "encoders and encoder-decoders would come out wrong; use zero3, a smaller data.max_tokens, or "
+                "training.activation_checkpointing"
+            ),
+        ),
         (
             "single+zero1",
             "layout 'single+zero1': 'single' is one process without DeepSpeed and cannot be combined",

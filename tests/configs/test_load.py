@@ -48,9 +48,13 @@ def test_paths_in_a_file_start_at_the_file(recipe: Path, tmp_path: Path) -> None
 def test_paths_in_overrides_start_at_the_working_directory(recipe: Path, tmp_path: Path) -> None:
     config = load_config(
         str(recipe),
-        ["data.train=[甲.csv, ../数据/b.csv]", "data.validation=v.csv", "deepspeed=my.json", "output=出/一"],
+        [
+            *("data.train=[甲.csv, ../数据/b.csv]", "data.validation=v.csv", "deepspeed=my.json", "output=出/一"),
+            "backbone.tokenizer=词",
+        ],
     )
     work = tmp_path / "work"
+    assert work / "词" == config.backbone.tokenizer
     assert (work / "甲.csv", tmp_path / "数据" / "b.csv") == config.data.train
     assert (work / "v.csv",) == config.data.validation
     assert work / "my.json" == config.deepspeed

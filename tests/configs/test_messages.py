@@ -10,11 +10,11 @@ from polyhead.configs.errors import ConfigError
 from polyhead.configs.load import load_config
 
 TRAINING = (
-    "batch_size, betas, checkpoint_every, divergence_factor, dropout, epochs, epsilon, evaluate_every, "
-    "gradient_clipping, keep_checkpoints, learning_rate, log_every, log_to, max_steps, metric, patience, "
-    "precision, schedule, seed, validate_generation, warmup, weight_decay"
+    "activation_checkpointing, batch_size, betas, checkpoint_every, divergence_factor, dropout, epochs, epsilon, "
+    "evaluate_every, gradient_clipping, keep_best, keep_checkpoints, learning_rate, log_every, log_to, max_steps, "
+    "metric, optimizer, patience, precision, schedule, seed, validate_generation, warmup, weight_decay"
 )
-TOP = "backbone, data, deepspeed, head, layout, options, output, task, training"
+TOP = "backbone, data, deepspeed, head, layout, offload_folder, options, output, partition, task, training"
 
 
 def message(overrides: list[str], recipe: str = "sentiment") -> str:
@@ -55,8 +55,8 @@ def message(overrides: list[str], recipe: str = "sentiment") -> str:
             "backbone.nam=x",
             (
                 "unknown key 'backbone.nam'. Did you mean 'backbone.name'? "
-                "Allowed in backbone: decoder_blocks, lora, name, new_tokens, new_tokens_min_count, revision, "
-                "trust_remote_code."
+                "Allowed in backbone: architecture, decoder_blocks, lora, name, new_tokens, new_tokens_min_count, "
+                "revision, tokenizer, trust_remote_code."
             ),
         ),
         (
@@ -166,11 +166,15 @@ def test_a_mistake_on_the_command_line_gets_one_line(override: str, problem: str
             ),
         ),
         (
-            ["layout=pipe2+zero1", "backbone.lora.rank=4"],
+            ["backbone.architecture.model_type=bert", "backbone.lora.rank=4"],
             (
-                "layout pipe2+zero1 cannot have backbone.lora: the stages of a pipeline train all their weights; "
-                "use layout=zero2 or zero3, or backbone.lora=null"
+                "backbone.architecture cannot have backbone.lora: LoRA leaves all other weights as they are, and "
+                "these are random; use backbone.lora=null"
             ),
+        ),
+        (
+            ["data.stream=true", "data.cache=false"],
+            "data.stream keeps tokens on disk, which data.cache=false forbids; leave one of them out",
         ),
         (
             ["training.warmup=100", "training.max_steps=100"],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -29,23 +31,28 @@ def run_polyhead(*arguments: str) -> Finished:
     return run_program(sys.executable, "-m", "polyhead.cli", *arguments)
 
 
-def run_program(*command: str) -> Finished:
+def run_program(*command: str, patience: float = PATIENCE) -> Finished:
     """Run a program to its end; a failure shows what it said."""
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=patience, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
 def find_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on, no two the same."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    """Return ports that nobody listens on, no two the same.
+
+    They are used minutes later, so they lie below those that the system hands out to connections (32768 and up).
+    """
+    found: set[int] = set()
+    draw = random.SystemRandom()
+    while len(found) < count:
+        port = draw.randrange(15_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.add(port)
+    return list(found)
 
 
-def run_two_ranks(folder: Path, commands: list[list[str]]) -> None:
+def run_two_ranks(folder: Path, commands: list[list[str]], *, patience: float = 400.0) -> None:
     """Run polyhead commands one after the other on two ranks, and wait for both."""
     script = Path(__file__).with_name("run_commands.py")
     world = {**ENVIRONMENT, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
@@ -61,7 +68,7 @@ def run_two_ranks(folder: Path, commands: list[list[str]]) -> None:
                     stderr=subprocess.STDOUT,
                 )
             )
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + patience
     while any(rank.poll() is None for rank in ranks) and not any(rank.poll() for rank in ranks):
         assert time.monotonic() < deadline, "the ranks did not come to an end"
         time.sleep(0.2)
@@ -74,7 +81,7 @@ def run_two_ranks(folder: Path, commands: list[list[str]]) -> None:
 
 
 @pytest.fixture(scope="session")
-def run_ranks() -> Callable[[Path, list[list[str]]], None]:
+def run_ranks() -> Callable[..., None]:
     """Return `run_two_ranks`."""
     return run_two_ranks
 

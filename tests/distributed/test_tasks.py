@@ -23,6 +23,7 @@ CASES = {  # task: (backbone, layout, sample, settings)
     "similarity": ("bert", "zero2", "stsb_en", ["options.loss=cosent", "options.group=4"]),
     "translation": ("bert", "zero3", "tatoeba_en_zh", ["options.max_new_tokens=6"]),
     "generation": ("llama", "zero2", "wikitext2", []),
+    "masked-lm": ("bert", "zero2", "tatoeba_en_zh", []),
     "qa": ("t5", "zero1", "squad2_subset", []),
     "ner": ("bert", "pipe2+zero1", "uner_en_ewt", []),
 }

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TASKS = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/plugin.py"))
+PRETRAINING = "pretraining"
+"""The folder whose tasks are objectives, not a user's tasks: they have no pages here."""
+TASKS = sorted({path.parent.name for path in (ROOT / "plugins").glob("*/plugin.py")} - {PRETRAINING})
 
 
 def generate(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from polyhead.backbone.checkpoint.model_folder import record_of, save_model
+from polyhead.backbone.checkpoint.model_folder import Companions, record_of, save_model
 from polyhead.backbone.checkpoint.states import (
     State,
     read_optimizer,
@@ -17,7 +17,7 @@ from polyhead.backbone.checkpoint.states import (
     write_state,
     write_weights_before_start,
 )
-from polyhead.backbone.checkpoint.store import latest_checkpoint, save_checkpoint
+from polyhead.backbone.checkpoint.store import choose_checkpoint, save_checkpoint
 from polyhead.backbone.data.batching import Batch
 from polyhead.backbone.model.adapters import add_lora
 from polyhead.backbone.model.stages import Stage
@@ -80,7 +80,7 @@ def test_what_trains_moves_into_every_layout(old: str, tiny_bert: Path, world: W
         step(first, number)
     save_checkpoint(tmp_path, first, world, step=3, progress={}, keep=1)
     expected = step(first, 3)
-    checkpoint = latest_checkpoint(tmp_path)
+    checkpoint = choose_checkpoint(tmp_path)
     assert checkpoint is not None
     weights, moments = checkpoint.weights(), checkpoint.moments()
     assert {name.rpartition(".")[0] for name in weights if "lora_" not in name} == {"bert.pooler.dense", "classifier"}
@@ -109,7 +109,7 @@ def test_the_saved_model_is_a_plain_one(
     (expected,) = engine.forward([batch], lambda outputs, _: outputs[0].clone()) or [None]
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_bert)
     record = record_of("sentiment", "default", TaskSetup(None), max_length=16, stride=4)
-    save_model(tmp_path / "model", engine, world, tokenizer, record, {})
+    save_model(tmp_path / "model", engine, world, Companions(tokenizer, record, {}))
     model, loading = transformers.AutoModelForSequenceClassification.from_pretrained(
         tmp_path / "model", output_loading_info=True
     )

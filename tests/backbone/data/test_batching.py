@@ -19,7 +19,7 @@ from polyhead.backbone.data.batching import (
     split_batch,
 )
 from polyhead.backbone.data.features import FeatureSet, Ragged
-from polyhead.registry import LabelField
+from polyhead.registry import Feature, LabelField
 
 lengths_of_a_batch = some.lists(some.integers(1, 60), min_size=1, max_size=40).map(np.array)
 budgets = some.integers(1, 200)
@@ -43,7 +43,7 @@ def test_an_epoch_holds_every_feature_once(lengths, batch_size, seed):
     assert sorted(position for batch in plan for position in batch) == list(range(len(lengths)))
     assert len(plan) == -(-len(lengths) // batch_size)
     assert sorted((len(batch) for batch in plan), reverse=True)[:-1] == [batch_size] * (len(plan) - 1)
-    assert plan == plan_epoch(lengths, batch_size, seed=seed, epoch=3)
+    assert list(plan) == list(plan_epoch(lengths, batch_size, seed=seed, epoch=3))
 
 
 def test_epochs_and_seeds_differ():
@@ -237,3 +237,43 @@ def test_a_decoders_sequence_has_a_width_of_its_own():
     assert [tuple(tensor.shape) for tensor in batch.inputs] == [(2, 3), (2, 5)]
     assert features.lengths.tolist() == [4, 6, 3]
     assert features.token_counts.tolist() == [3, 1, 2]
+
+
+# ── corrupted features ──────────────────────────────────────────────────────────────────────────────────
+
+
+def shortened(feature: Feature, generator: np.random.Generator) -> Feature:
+    """Keep a part of a feature's tokens, and make a label of what was drawn."""
+    ids = list(feature.inputs["input_ids"])
+    size = int(generator.integers(1, len(ids) + 1))
+    return Feature(feature.example, {"input_ids": ids[:size]}, {"labels": [int(generator.integers(10**9))]})
+
+
+def corrupting(rows: list[list[int]]) -> Collator:
+    return Collator(feature_set(rows), ("input_ids",), {}, (LabelField("labels", "int", "targets"),), shortened)
+
+
+@given(some.permutations(range(6)), some.integers(1, 6), some.integers(0, 2**32 - 1), some.integers(0, 9))
+def test_a_feature_is_corrupted_alike_in_whatever_batch_it_stands(order, width, seed, epoch):
+    collator = corrupting([[n] * 20 for n in range(6)])
+    rows = [tuple(order[at : at + width]) for at in range(0, 6, width)]
+    batch = collator.collate_rows(rows, with_labels=True, draw=(seed, epoch))
+    labels = [label for row in batch.labels[0].tolist() for label in row if label != IGNORED_LABEL]
+    alone = [collator.collate((n,), with_labels=True, draw=(seed, epoch)) for n in order]
+    assert labels == [int(one.labels[0]) for one in alone]
+    assert batch.features == tuple(order)
+    assert batch.tokens == sum(one.tokens for one in alone)
+    assert batch.inputs[0].shape[1] == max(sum(alone[order.index(n)].tokens for n in row) for row in rows)
+
+
+def test_epochs_and_seeds_and_evaluations_corrupt_differently_and_each_time_alike():
+    collator = corrupting([[1, 2, 3]])
+    draws = [{"draw": (1, 0)}, {"draw": (1, 1)}, {"draw": (2, 0)}, {}]
+    first, again = ([int(collator.collate((0,), with_labels=True, **one).labels[0]) for one in draws] for _ in range(2))
+    assert first == again
+    assert len(set(first)) == 4
+
+
+def test_what_is_corrupted_has_labels_though_its_features_bear_none():
+    assert corrupting(ROWS).has_labels
+    assert not Collator(feature_set(ROWS), ("input_ids",), {}, ()).has_labels

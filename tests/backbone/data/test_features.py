@@ -147,7 +147,7 @@ def test_a_hit_equals_the_fresh_features_bit_for_bit(task, tokenizer, cache):
 
 
 def test_batches_of_fresh_and_cached_features_are_alike(task, tokenizer, cache):
-    from polyhead.backbone.training.preparation import collator_for
+    from polyhead.backbone.training.encoding import collator_for
 
     settings = settings_of(tokenizer, task)
     fresh, cached = (collator_for(task, settings, EXAMPLES, tuple(tokenizer("a")), cache=True) for _ in range(2))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -299,3 +300,35 @@ def test_two_files_of_parallel_texts_tell_their_format(tmp_path: Path) -> None:
     written(tmp_path / "a.zh", "一\n")
     assert format_of(path) == "parallel"
     assert rows(path) == [SourceRow(1, {"translation": {"en": "one", "zh": "一"}})]
+
+
+# ── memory ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.txt", "a.csv", "a.tsv", "a.parquet"])
+def test_a_large_file_is_never_in_memory_whole(tmp_path: Path, name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count, text = 40_000, "a film of many words " * 5
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.table({"text": [f"{number} {text}" for number in range(count)]}), path, row_group_size=2_000)
+    else:
+        lines = {
+            "jsonl": f'{{"text": "{text}"}}\n' * count,
+            "json": "[" + f'{{"text": "{text}"}},' * (count - 1) + f'{{"text": "{text}"}}]',
+            "txt": f"{text}\n" * count,
+            "csv": "text,label\n" + f"{text},x\n" * count,
+            "tsv": "text\tlabel\n" + f"{text}\tx\n" * count,
+        }[name.split(".")[1]]
+        path.write_bytes(gzip.compress(lines.encode(), 1) if name.endswith(".gz") else lines.encode())
+        del lines
+    tracemalloc.start()
+    try:
+        rows = sum(1 for _ in polyhead_read_rows(path, format_of(path), None))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows >= count
+    assert peak < 2_000_000  # of more than four million characters

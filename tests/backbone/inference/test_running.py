@@ -15,7 +15,7 @@ from polyhead.backbone.model.loading import find_backbone, load_with_head
 from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.parallel.engine import Spread
 from polyhead.backbone.parallel.processes import World
-from polyhead.backbone.training.preparation import collator_for, encode_settings, input_names
+from polyhead.backbone.training.encoding import collator_for, encode_settings, input_names
 from polyhead.registry import TaskSetup, TextExample
 
 TEXTS = ["good", "dull " * 70, "很好看", "a warm and funny film " * 3, "no", "这部电影太无聊了。" * 12, "ok then"]

@@ -13,7 +13,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from polyhead.backbone.model.cutting import block_count, cut_stage, plan_cuts, shared_by_stages
+from polyhead.backbone.model.cutting import block_count, cut_stage, holders_of_shared, plan_cuts
 from polyhead.backbone.model.parts import Cut
 from polyhead.backbone.model.stages import Stage
 from polyhead.registry import BackboneError, HeadSpec, PolyheadError
@@ -86,7 +86,7 @@ def test_what_several_stages_hold_is_known(architecture: str, head_name: str, ma
             others = set[str]().union(*(names for at, names in enumerate(held) if at != index))
             assert held[index] & others == part.shared_names()
         several = set[str]().union(*(part.shared_names() for part in parts))
-        assert several == shared_by_stages(whole.model, plan_cuts(blocks, stages))
+        assert several == set(holders_of_shared(whole.model, plan_cuts(blocks, stages)))
 
 
 def test_dropout_falls_where_it_falls_in_the_whole(

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from polyhead.backbone.parallel import processes
 from polyhead.backbone.parallel.engine import Spread, spread_of
 from polyhead.backbone.parallel.processes import (
     Peer,
@@ -157,3 +158,22 @@ def test_a_number_of_processes_that_does_not_fit_is_refused(layout: str, size: i
     with pytest.raises(RunError) as caught:
         spread_of(parse_layout(layout), World(0, size, 0))
     assert message == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layout", "saves"),
+    [
+        ("single", False),
+        ("zero1", False),
+        ("pipe2+zero1", False),
+        ("zero2", True),
+        ("zero3", True),
+        ("zero1+offload", True),
+    ],
+)
+def test_layouts_that_save_memory_give_it_back(layout: str, saves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(processes, "keep_freed_memory", lambda: called.append("kept"))
+    monkeypatch.setattr(processes, "return_freed_memory", lambda: called.append("returned"))
+    join_world(use_deepspeed=False, save_memory=parse_layout(layout).saves_memory)
+    assert called == ["returned" if saves else "kept"]

@@ -265,7 +265,7 @@ def test_scores_are_those_of_an_own_evaluation(make: Make, registry: Registry) -
         ({"training__checkpoint_every": 4, "training__evaluate_every": 3}, [4, 8, 10]),
         ({"training__evaluate_every": 3}, [3, 6, 9, 10]),
         ({}, [5, 10]),  # at the end of an epoch
-        ({"training__checkpoint_every": 1, "training__keep_checkpoints": 1}, [10]),
+        ({"training__checkpoint_every": 1, "training__keep_checkpoints": 1, "training__keep_best": False}, [10]),
     ],
 )
 def test_checkpoints_come_when_they_are_due(
@@ -433,17 +433,75 @@ def test_a_finished_run_is_not_started_anew_by_accident(make: Make, registry: Re
     assert finetune(config, registry, overwrite=True).steps == 1
 
 
-def test_a_damaged_checkpoint_is_not_resumed(make: Make, registry: Registry) -> None:
+def test_a_damaged_checkpoint_is_not_resumed(make: Make, registry: Registry, events: Events) -> None:
     config = make(training__max_steps=4, training__checkpoint_every=2)
     whole = finetune(config, registry)
     newest = weights_at(config.output, 4)
     newest.write_bytes(newest.read_bytes()[:-9])
-    with pytest.raises(RunError, match=r"step-00000004 is damaged: weights-.*the one before it is step-00000002"):
-        finetune(config, registry, resume=True)
-    for file in newest.parent.iterdir():
-        file.unlink()
-    newest.parent.rmdir()
+    expected = r"step-00000004 is damaged: weights-.*the one before it is whole: take it with --resume-from 2$"
+    for wanted in (None, "4", str(newest.parent)):
+        with pytest.raises(RunError, match=expected):
+            finetune(config, registry, resume=True, resume_from=wanted)
+    again = finetune(config, registry, resume_from="2")
+    assert again.last_loss == pytest.approx(whole.last_loss, abs=1e-6)
+    assert [start["first_step"] for start in events(config.output, "start")] == [0, 2]
+    assert finetune(config, registry, resume=True).steps == 4  # the damaged one was replaced
+
+
+def test_a_run_that_goes_back_forgets_what_came_later(
+    make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best model of the part that is given up is no model of this run any more."""
+    values = [0.5, 0.6, 0.9, 0.4, 0.3]
+    monkeypatch.setattr(TrainingLoop, "evaluate", scripted([{"accuracy": value} for value in values]))
+    keys = {"training__checkpoint_every": 2, "training__evaluate_every": 2, "training__keep_checkpoints": 9}
+    finetune(make(training__max_steps=6, **keys), registry)
+    config = make(training__max_steps=5, **keys)
+    run = config.output
+    result = finetune(config, registry, resume_from=str(run / "checkpoints" / "step-00000002"))
+    assert [path.name for path in list_checkpoints(run / "checkpoints")] == [f"step-{n:08d}" for n in (2, 4, 5)]
+    assert same_tensors(run / "model" / "model.safetensors", weights_at(run, 4))  # 0.4 is the best that is left
+    assert result.evaluation is not None
+    assert result.evaluation.values == {"accuracy": 0.4}
+
+
+def test_the_checkpoint_of_the_best_evaluation_stays(
+    make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [0.5, 0.9, 0.4, 0.3, 0.2]
+    monkeypatch.setattr(TrainingLoop, "evaluate", scripted([{"accuracy": value} for value in values]))
+    config = make(training__max_steps=5, training__evaluate_every=1, training__keep_checkpoints=1)
+    finetune(config, registry)
+    assert [path.name for path in list_checkpoints(config.output / "checkpoints")] == ["step-00000002", "step-00000005"]
+    assert same_tensors(config.output / "model" / "model.safetensors", weights_at(config.output, 2))
+
+
+def test_what_a_killed_run_left_is_cleared_up(make: Make, registry: Registry, events: Events) -> None:
+    config = make(training__max_steps=4, training__checkpoint_every=2)
+    whole = finetune(config, registry)
+    run = config.output
+    (run / "checkpoints" / "step-00000004").rename(run / "checkpoints" / ".writing-step-00000004")
+    (run / "model").rename(run / ".old-model")  # killed between the two renames
+    (run / ".writing-model").mkdir()
+    with (run / "events.jsonl").open("a", encoding="utf-8") as log:
+        log.write('{"event": "st')
     assert finetune(config, registry, resume=True).last_loss == pytest.approx(whole.last_loss, abs=1e-6)
+    assert [start["first_step"] for start in events(run, "start")] == [0, 2]
+    assert not [path for path in (*run.iterdir(), *(run / "checkpoints").iterdir()) if path.name.startswith(".")]
+    assert (run / "model" / "config.json").is_file()
+
+
+def test_plain_gradient_descent_goes_on_but_not_with_the_other_optimizer(
+    make: Make, registry: Registry, events: Events, tmp_path: Path
+) -> None:
+    keys = {"training__optimizer": "sgd", "training__learning_rate": 0.05}
+    whole = undisturbed(make, registry, tmp_path / "whole", **keys)
+    config = make(training__max_steps=12, training__checkpoint_every=5, **keys)
+    finetune(config, registry)
+    assert finetune(config, registry, resume_from="5").last_loss == pytest.approx(whole.last_loss, abs=1e-6)
+    assert not list((config.output / "checkpoints").glob("*/optimizer-*"))
+    with pytest.raises(RunError, match=r"changed since: training\.optimizer \(was 'sgd', is 'adamw'\)$"):
+        finetune(make(training__max_steps=14), registry, resume=True)
 
 
 def test_labels_in_a_file_to_predict_for_do_not_matter(

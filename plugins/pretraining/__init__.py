@@ -1,0 +1,1 @@
+"""Pretraining: objectives that learn from texts alone, without labels."""
