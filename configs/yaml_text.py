@@ -62,11 +62,20 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quote every text that a reader of YAML 1.1 or 1.2 would take for something else."""
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Escape the line breaks of Unicode, which a reader would fold to a blank."""
+        style = '"' if any(mark in text for mark in UNICODE_BREAKS) else None
+        return self.represent_scalar(_TAG + "str", text, style=style)
+
+
+UNICODE_BREAKS = ("\x85", "\u2028", "\u2029")
+
 
 def _problem(text: str, node: yaml.Node) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=text, problem_mark=node.start_mark)
 
 
+_Dumper.add_representer(str, _Dumper.represent_text)
 _Loader.yaml_implicit_resolvers = {}
 _Loader.yaml_constructors = {
     **{_TAG + kind: _Loader.construct_plain for kind in _SCALARS},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from polyhead.configs.errors import ConfigError
@@ -137,6 +137,8 @@ VALUES = st.recursive(
 )
 
 
+@example(value="\x85")
+@example(value=["a\u2028b", {"a": "\u2029"}])
 @given(value=VALUES)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_written_is_read_back(tmp_path: Path, value: Any) -> None:
