@@ -120,9 +120,10 @@ def _combine(text: str, numbers: dict[str, int], offload: str | None) -> Layout:
 
 def _impossible(stages: int | None, shares: int | None, zero: int, offload: str | None) -> str | None:
     """Return why parts cannot stand together, or None."""
-    for number, what in ((stages, "a pipeline has at least 2 stages"), (shares, "at least 2 processes share a matrix")):
-        if number is not None and number < 2:
-            return f"{what}; without one use zero{zero}" if number is stages else f"{what}; else use zero{zero}"
+    if stages is not None and stages < 2:
+        return f"a pipeline has at least 2 stages; without one use zero{zero}"
+    if shares is not None and shares < 2:
+        return f"at least 2 processes share a matrix; else use zero{zero}"
     if stages is not None and shares is not None:
         return "DeepSpeed's AutoTP takes no pipelines; use one of pipe and tp"
     if stages is not None and zero >= 2:

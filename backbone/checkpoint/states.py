@@ -63,16 +63,6 @@ def each_moment(engine: Engine, *, without: Collection[str] = ()) -> Iterator[Na
             yield f"{moment}/{known}", _copy(whole_tensor(parameter, value))
 
 
-def read_weights(engine: Engine, *, trainable_only: bool = False) -> State:
-    """Return what `each_weight` yields, all at once."""
-    return dict(each_weight(engine, trainable_only=trainable_only))
-
-
-def read_optimizer(engine: Engine) -> State:
-    """Return what `each_moment` yields, all at once."""
-    return dict(each_moment(engine))
-
-
 def write_weights_before_start(stage: Stage, weights: Mapping[str, torch.Tensor]) -> None:
     """Put saved weights into a stage that no engine holds yet; what is frozen stays.
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from polyhead.backbone.builtin import load_registry
-from polyhead.backbone.model.stages import Stage, Tensors
+from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.parallel.deepspeed_config import deepspeed_config
 from polyhead.backbone.parallel.engine import Engine, start_engine
 from polyhead.backbone.parallel.launch import launch
@@ -92,23 +92,18 @@ def work(config: RunConfig) -> RankMemory:
 
 
 def _two_steps(config: RunConfig, prepared: Prepared, world: World) -> Engine:
-    task, setup = prepared.task, prepared.setup
-
-    def loss_of(outputs: Tensors, labels: Tensors) -> torch.Tensor:
-        return task.loss(outputs, labels, setup).total
-
     engine = start_engine(
         prepared.stage,
         parse_layout(config.layout),
         world,
-        loss_of,
+        prepared.loss_of,
         deepspeed_config(config),
         lambda stage: make_optimizer(stage, config),
         cuts=prepared.cuts,
     )
     batches = longest_step(prepared, config, engine.spread.data_size, engine.spread.data_rank)
-    counts = [float(task.count_targets(batch.labels, setup)) * batch.weight for batch in batches]
-    total = world.sum([sum(counts)])[0] / engine.spread.stages
+    counts = [float(prepared.task.count_targets(batch.labels, prepared.setup)) * batch.weight for batch in batches]
+    total = world.sum([sum(counts)])[0] / engine.spread.copies
     for _ in range(STEPS):
         engine.step(batches, max(total, 1.0), config.training.learning_rate)
     return engine

@@ -19,7 +19,7 @@ from polyhead.backbone.checkpoint.states import write_state, write_weights_befor
 from polyhead.backbone.checkpoint.store import Checkpoint, choose_checkpoint
 from polyhead.backbone.evaluation.report import write_report
 from polyhead.backbone.evaluation.scoring import Evaluation
-from polyhead.backbone.model.stages import Stage, Tensors
+from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.parallel.deepspeed_config import deepspeed_config
 from polyhead.backbone.parallel.engine import Engine, spread_of, start_engine
 from polyhead.backbone.parallel.processes import World, is_lost_contact, join_world, leave_world
@@ -167,10 +167,6 @@ class _Run:
         """Hand the model to DeepSpeed, with the checkpoint's weights where there is one."""
         if checkpoint is not None:
             _refuse_other_run(checkpoint, prepared.fingerprint)
-        task, setup = prepared.task, prepared.setup
-
-        def loss_of(outputs: Tensors, labels: Tensors) -> torch.Tensor:
-            return task.loss(outputs, labels, setup).total
 
         def optimizer_of(stage: Stage) -> torch.optim.Optimizer:
             """Fill the stage that this process holds, cut by now, before DeepSpeed copies its weights."""
@@ -179,7 +175,8 @@ class _Run:
             return make_optimizer(stage, self.config)
 
         layout = parse_layout(self.config.layout)
-        return start_engine(prepared.stage, layout, self.world, loss_of, ds_config, optimizer_of, cuts=prepared.cuts)
+        loss_of, cuts = prepared.loss_of, prepared.cuts
+        return start_engine(prepared.stage, layout, self.world, loss_of, ds_config, optimizer_of, cuts=cuts)
 
     def _go_on(self, engine: Engine, checkpoint: Checkpoint, *, went_back: bool) -> Progress:
         """Give a started engine the checkpoint's state, and return where the run was."""

@@ -21,7 +21,7 @@ from polyhead.backbone.model.loading import (
 )
 from polyhead.backbone.model.partition import Partition
 from polyhead.backbone.model.parts import Cut
-from polyhead.backbone.model.stages import Stage
+from polyhead.backbone.model.stages import Stage, Tensors
 from polyhead.backbone.model.vocabulary import extend_tokenizer, resize
 from polyhead.backbone.options import build_options
 from polyhead.backbone.parallel.engine import spread_of
@@ -53,6 +53,10 @@ class Prepared:
     validation: Split | None
     fingerprint: Mapping[str, Any]
     """Names what a resumed run must share with the one that it goes on with."""
+
+    def loss_of(self, outputs: Tensors, labels: Tensors) -> torch.Tensor:
+        """Return the task's loss as a sum."""
+        return self.task.loss(outputs, labels, self.setup).total
 
     def reader(self, max_tokens: int) -> Reader:
         """Return how the validation data are read."""

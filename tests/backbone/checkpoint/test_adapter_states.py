@@ -12,8 +12,8 @@ import transformers
 from polyhead.backbone.checkpoint.model_folder import Companions, record_of, save_model
 from polyhead.backbone.checkpoint.states import (
     State,
-    read_optimizer,
-    read_weights,
+    each_moment,
+    each_weight,
     write_state,
     write_weights_before_start,
 )
@@ -75,7 +75,7 @@ def equal(left: State, right: State) -> bool:
 @pytest.mark.parametrize("old", LAYOUTS)
 def test_what_trains_moves_into_every_layout(old: str, tiny_bert: Path, world: World, tmp_path: Path) -> None:
     first = start(make_stage(tiny_bert, 1), old, world)
-    before = read_weights(first)
+    before = dict(each_weight(first))
     for number in range(3):
         step(first, number)
     save_checkpoint(tmp_path, first, world, step=3, progress={}, keep=1)
@@ -85,7 +85,7 @@ def test_what_trains_moves_into_every_layout(old: str, tiny_bert: Path, world: W
     weights, moments = checkpoint.weights(), checkpoint.moments()
     assert {name.rpartition(".")[0] for name in weights if "lora_" not in name} == {"bert.pooler.dense", "classifier"}
     assert {name.partition("/")[2] for name in moments} == weights.keys()
-    after = read_weights(first)
+    after = dict(each_weight(first))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == weights.keys()  # all of it, and nothing else
     for new in LAYOUTS:
@@ -93,8 +93,8 @@ def test_what_trains_moves_into_every_layout(old: str, tiny_bert: Path, world: W
         write_weights_before_start(stage, weights)
         second = start(stage, new, world)
         write_state(second, weights, moments, 3)
-        assert equal(weights, read_weights(second, trainable_only=True)), new
-        assert equal(moments, read_optimizer(second)), new
+        assert equal(weights, dict(each_weight(second, trainable_only=True))), new
+        assert equal(moments, dict(each_moment(second))), new
         assert step(second, 3) == pytest.approx(expected, abs=1e-7), new
 
 
