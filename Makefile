@@ -67,7 +67,7 @@ test: .venv/.installed-dev ## run all tests
 	@.venv/bin/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile tests $(ARGS)
 
 verify: .venv/.installed-dev ## prove split training equal to unsplit: every family, layout and task, tables (minutes)
-	@.venv/bin/python -m pytest -q -m proof tests/distributed/test_verify_cells.py $(ARGS)
+	@.venv/bin/python -m pytest -q -m proof tests/distributed/test_verify_cells.py tests/policy/test_example_plugins.py $(ARGS)
 
 verify-resume: .venv/.installed-dev ## save under each layout, resume under each: 36 pairs, a table (minutes)
 	@.venv/bin/python -m pytest -q -m proof tests/distributed/test_resume_matrix.py $(ARGS)

@@ -13,9 +13,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from polyhead.cli import config, convert, data, evaluate, finetune, listing, plan, predict, tokenizer, verify
+from polyhead.cli import config, convert, data, evaluate, finetune, listing, plan, plugins, predict, tokenizer, verify
 from polyhead.cli.doctor import doctor
-from polyhead.cli.screen import say
+from polyhead.cli.screen import REGISTRY, say
 from polyhead.configs.errors import ConfigError
 from polyhead.registry import Command, LostProcessError, PolyheadError, Registry
 
@@ -31,6 +31,7 @@ the result is a plain Hugging Face folder.
 def build_app(registry: Registry) -> typer.Typer:
     """Return the whole command, with the commands that plugins add."""
     app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+    REGISTRY.set(registry)
     app.callback()(_options)
     app.command(context_settings=EXTRA)(finetune.finetune)
     app.command(context_settings=EXTRA)(finetune.pretrain)
@@ -40,7 +41,7 @@ def build_app(registry: Registry) -> typer.Typer:
     app.command(context_settings=EXTRA)(verify.verify)
     app.command(context_settings=EXTRA)(plan.plan)
     app.add_typer(listing.tasks_app, name="tasks")
-    app.command()(listing.plugins)
+    app.add_typer(plugins.app, name="plugins")
     app.command()(listing.backbones)
     app.add_typer(data.app, name="data")
     app.add_typer(tokenizer.app, name="tokenizer")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from polyhead.cli.screen import AsJson, Overrides, load_plugins, print_json, say
+from polyhead.cli.screen import AsJson, Overrides, PluginChoices, load_plugins, load_settings, print_json, say
 
 app = typer.Typer(help="Show, check and describe settings.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -26,14 +26,15 @@ def list_() -> None:
 def show(
     recipe: Recipe,
     overrides: Overrides = None,
+    plugin: PluginChoices = None,
     deepspeed: Annotated[bool, typer.Option("--deepspeed", help="Show the DeepSpeed JSON instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print every setting of a run, defaults included."""
     from polyhead.backbone.parallel.deepspeed_config import deepspeed_config
-    from polyhead.configs.load import dump_config, load_config
+    from polyhead.configs.load import dump_config
 
-    config = load_config(recipe, overrides or (), tasks=load_plugins().tasks())
+    config = load_settings(load_plugins(), recipe, overrides, plugin)
     if deepspeed:
         print_json(deepspeed_config(config))
     elif as_json:
@@ -43,14 +44,13 @@ def show(
 
 
 @app.command()
-def check(recipe: Recipe, overrides: Overrides = None) -> None:
+def check(recipe: Recipe, overrides: Overrides = None, plugin: PluginChoices = None) -> None:
     """Check settings: unknown keys, contradictions, the task, its options, and the DeepSpeed JSON."""
     from polyhead.backbone.options import build_options
     from polyhead.backbone.parallel.deepspeed_config import deepspeed_config
-    from polyhead.configs.load import load_config
 
     registry = load_plugins()
-    config = load_config(recipe, overrides or (), tasks=registry.tasks())
+    config = load_settings(registry, recipe, overrides, plugin)
     build_options(registry.task(config.task), config.options)
     deepspeed_config(config)
     for file in (*config.data.train, *config.data.validation, *config.data.test):

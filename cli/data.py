@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from polyhead.cli.screen import AsJson, Overrides, load_plugins, print_json, print_table
+from polyhead.cli.screen import AsJson, Overrides, PluginChoices, load_plugins, load_settings, print_json, print_table
 
 app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,6 +22,7 @@ def check(
     task: Annotated[str, typer.Argument(help="The task that is to read the file.")],
     file: Annotated[Path, typer.Argument(help="The file, or a folder written by datasets.")],
     overrides: Overrides = None,
+    plugin: PluginChoices = None,
     as_json: AsJson = False,
 ) -> None:
     """Read every row of a file as a task would, and say what is wrong, line by line.
@@ -30,11 +31,13 @@ def check(
     """
     from polyhead.backbone.data.inspection import inspect_file
     from polyhead.backbone.options import build_options
-    from polyhead.configs.load import load_config
+    from polyhead.registry import unknown_name
 
     registry = load_plugins()
-    found_task = registry.task(task)
-    config = load_config(task, overrides or (), tasks=registry.tasks())
+    if task not in registry.task_names():
+        raise unknown_name("task", task, registry.task_names())
+    config = load_settings(registry, task, overrides, plugin)
+    found_task = registry.task(config.task)
     found = inspect_file(
         registry,
         found_task,

@@ -112,9 +112,10 @@ def _plugins() -> list[dict[str, str]]:
     for plugin in load_plugins().plugins():
         found = f"{plugin.distribution} {plugin.version}".strip()
         if plugin.status == "broken":
-            checks.append(_check(f"plugin {plugin.name}", "missing", found, plugin.error))
+            checks.append(_check(f"plugin {plugin.name}", "missing", found, "; ".join(plugin.problems)))
         else:
-            checks.append(_check(f"plugin {plugin.name}", "ok" if not plugin.error else "note", found, plugin.error))
+            state = "note" if plugin.problems else "ok"
+            checks.append(_check(f"plugin {plugin.name}", state, found, "; ".join(plugin.problems)))
     return checks
 
 

@@ -12,6 +12,7 @@ from polyhead.cli.screen import (
     AsJson,
     ModelOption,
     Overrides,
+    PluginChoices,
     Processes,
     load_plugins,
     model_and_config,
@@ -29,6 +30,7 @@ MOST_ROWS = 30
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a task (then say --model).")],
     overrides: Overrides = None,
+    plugin: PluginChoices = None,
     model: ModelOption = None,
     data: Annotated[list[Path] | None, typer.Option("--data", help="A file to score on (again for more).")] = None,
     split: Annotated[str | None, typer.Option("--split", help="test, validation or train of the run's data.")] = None,
@@ -45,7 +47,7 @@ def evaluate(
     run's own data are kept in its metrics.json and report.md.
     """
     registry = load_plugins()
-    reference, config, folder = model_and_config(registry, run, model, overrides or ())
+    reference, config, folder = model_and_config(registry, run, model, overrides, plugin=plugin)
     relaunch(processes)
 
     from rich.console import Console

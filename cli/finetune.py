@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polyhead.cli.launching import Machines, relaunch
-from polyhead.cli.screen import AsJson, Overrides, Processes, load_plugins, print_json, say
+from polyhead.cli.screen import (
+    AsJson,
+    Overrides,
+    PluginChoices,
+    Processes,
+    load_plugins,
+    load_settings,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from polyhead.backbone.training.finetune import RunResult
@@ -35,6 +44,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start anew where a
 def finetune(
     recipe: Recipe,
     overrides: Overrides = None,
+    plugin: PluginChoices = None,
     processes: Processes = 1,
     nodes: Nodes = 1,
     node_rank: NodeRank = 0,
@@ -52,7 +62,7 @@ def finetune(
     torchrun --nproc-per-node N -m polyhead.cli finetune RECIPE.
     """
     registry = load_plugins()
-    config = _settings_of(registry, recipe, overrides or ())
+    config = _settings_of(registry, recipe, overrides, plugin)
     start = _Start(resume or resume_from is not None, resume_from, overwrite)
     result = _train(registry, config, start, processes=processes, machines=Machines(nodes, node_rank, master))
     _tell(
@@ -65,6 +75,7 @@ def finetune(
 def pretrain(
     recipe: Recipe,
     overrides: Overrides = None,
+    plugin: PluginChoices = None,
     processes: Processes = 1,
     nodes: Nodes = 1,
     node_rank: NodeRank = 0,
@@ -86,7 +97,7 @@ def pretrain(
     from polyhead.registry import RunError
 
     registry = load_plugins()
-    config = _settings_of(registry, recipe, overrides or ())
+    config = _settings_of(registry, recipe, overrides, plugin)
     if not registry.task(config.task).pretrains:
         objectives = sorted(name for name, entry in registry.tasks().items() if entry.task.pretrains)
         raise RunError(
@@ -98,12 +109,14 @@ def pretrain(
     _tell(result, f"polyhead finetune TASK backbone={result.folder} data.train=FILE", as_json=as_json)
 
 
-def _settings_of(registry: Registry, recipe: str, overrides: Sequence[str]) -> RunConfig:
+def _settings_of(
+    registry: Registry, recipe: str, overrides: Sequence[str] | None, plugin: Sequence[str] | None
+) -> RunConfig:
     """Return the settings of a run, with what can be checked before anything heavy is loaded."""
     from polyhead.backbone.options import build_options
-    from polyhead.configs.load import load_config, require_training_data
+    from polyhead.configs.load import require_training_data
 
-    config = load_config(_recipe_of(recipe), overrides, tasks=registry.tasks())
+    config = load_settings(registry, _recipe_of(recipe), overrides, plugin)
     require_training_data(config)
     build_options(registry.task(config.task), config.options)
     return config

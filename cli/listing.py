@@ -1,4 +1,4 @@
-"""``polyhead tasks``, ``plugins``, ``backbones``: what there is."""
+"""``polyhead tasks`` and ``polyhead backbones``: what there is."""
 
 from __future__ import annotations
 
@@ -110,28 +110,6 @@ def show_task(
     changes = ", ".join(registry.perturbations(name)) or "none"
     typer.echo(f"Families: {', '.join(sorted(task.heads))}\nMetrics: {metrics}\nBaseline: {task.baseline_name}")
     typer.echo(f"Perturbations: {changes}")
-
-
-def plugins(as_json: AsJson = False) -> None:
-    """List the plugins: what each adds, and which are broken and why."""
-    registry = load_plugins()
-    found = registry.plugins()
-    if as_json:
-        print_json([dataclasses.asdict(plugin) for plugin in found])
-        return
-    rows = [
-        (
-            plugin.name,
-            f"{plugin.distribution} {plugin.version}".strip(),
-            plugin.status,
-            ", ".join((*plugin.tasks, *plugin.backbones)) or ", ".join(plugin.hooks),
-        )
-        for plugin in found
-    ]
-    print_table("", ("plugin", "from", "status", "adds"), rows)
-    for plugin in found:
-        if plugin.error:
-            typer.echo(f"{plugin.name} ({plugin.distribution} {plugin.version}): {plugin.error}")
 
 
 def backbones(as_json: AsJson = False) -> None:

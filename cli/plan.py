@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polyhead.cli.screen import AsJson, Overrides, load_plugins, print_json, print_table, say
+from polyhead.cli.screen import (
+    AsJson,
+    Overrides,
+    PluginChoices,
+    load_plugins,
+    load_settings,
+    print_json,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
     from polyhead.backbone.parallel.memory_measure import RankMemory
@@ -22,6 +31,7 @@ UNITS |= {"TIB": 2**40, "B": 1}
 def plan(
     recipe: Annotated[str, typer.Argument(help="A task, a shipped recipe (polyhead config list), or a YAML file.")],
     overrides: Overrides = None,
+    plugin: PluginChoices = None,
     gpus: Annotated[
         int | None,
         typer.Option("--gpus", min=1, help="Processes to plan for; else the GPUs of this machine, without one 2."),
@@ -46,11 +56,10 @@ def plan(
     from polyhead.backbone.parallel.memory_machine import has_gpu, libraries_bytes, memory_of_one, processes_here
     from polyhead.backbone.parallel.memory_plan import Planner
     from polyhead.backbone.parallel.memory_sketch import Sketch
-    from polyhead.configs.load import load_config
 
     limit = _bytes(memory) if memory else None
     registry = load_plugins()
-    config = load_config(recipe, overrides or (), tasks=registry.tasks())
+    config = load_settings(registry, recipe, overrides, plugin)
     processes = gpus or processes_here()
     sketch = Sketch(config, registry, say)
     if not sketch.from_data:

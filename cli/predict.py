@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from polyhead.cli.launching import relaunch
-from polyhead.cli.screen import ModelOption, Overrides, Processes, load_plugins, model_and_config, say
+from polyhead.cli.screen import ModelOption, Overrides, PluginChoices, Processes, load_plugins, model_and_config, say
 
 
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a task (then say --model).")],
     overrides: Overrides = None,
+    plugin: PluginChoices = None,
     model: ModelOption = None,
     text: Annotated[
         list[str] | None,
@@ -41,7 +42,7 @@ def predict(
             "say what to predict for: either --text '...' (once or more) or --input FILE (- is standard input)"
         )
     registry = load_plugins()
-    reference, config, _ = model_and_config(registry, run, model, overrides or ())
+    reference, config, _ = model_and_config(registry, run, model, overrides, plugin=plugin)
     relaunch(processes)
 
     from rich.console import Console

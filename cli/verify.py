@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polyhead.cli.screen import AsJson, Overrides, load_plugins, print_json, print_table, say
+from polyhead.cli.screen import (
+    AsJson,
+    Overrides,
+    PluginChoices,
+    load_plugins,
+    load_settings,
+    print_json,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
     from polyhead.backbone.parallel.proof import LayoutResult, Proof
@@ -26,6 +36,7 @@ def verify(
         str, typer.Argument(help="A task, a shipped recipe (polyhead config list), a YAML file, or a run folder.")
     ],
     overrides: Overrides = None,
+    plugin: PluginChoices = None,
     layouts: Annotated[
         str | None,
         typer.Option(
@@ -60,14 +71,14 @@ def verify(
     from polyhead.backbone.parallel.launch import under_launcher
     from polyhead.backbone.parallel.proof import prove
     from polyhead.backbone.parallel.proof_plan import Request
-    from polyhead.configs.load import load_config
     from polyhead.registry import RunError
 
     if under_launcher():
         raise RunError("verify starts its own processes: run it without a launcher")
     inside = Path(recipe) / "config.yaml"
-    registry, name, settings = load_plugins(), str(inside) if inside.is_file() else recipe, tuple(overrides or ())
-    config = load_config(name, settings, tasks=registry.tasks())
+    registry, name = load_plugins(), str(inside) if inside.is_file() else recipe
+    config = load_settings(registry, name, overrides, plugin)
+    settings = (*(overrides or ()), f"plugins={json.dumps(config.plugins)}")
     build_options(registry.task(config.task), config.options)
     wanted = tuple(text.strip() for text in (layouts or "").split(",") if text.strip())
     request = Request(name, settings, wanted, steps, processes, optimizer.value, tolerance, keep)

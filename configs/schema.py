@@ -46,9 +46,16 @@ def _path_or_mapping(value: object) -> object:
     raise ConfigError(f"must be the path of a JSON file, or its content as a mapping, not {value!r}")
 
 
+def _refuse_half_a_choice(value: object) -> object:
+    if not isinstance(value, str) or not all(value.partition(":")):
+        raise ConfigError(f"must be DISTRIBUTION:NAME, as in acme-nlp:ner, not {value!r}")
+    return value
+
+
 FilePath = Annotated[Path, BeforeValidator(_refuse_empty, json_schema_input_type=str)]
 FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None)]
 
+PluginChoice = Annotated[str, BeforeValidator(_refuse_half_a_choice, json_schema_input_type=str)]
 Names = Annotated[
     tuple[Name, ...], Field(min_length=1), BeforeValidator(_as_list, json_schema_input_type=str | list[str])
 ]
@@ -267,6 +274,11 @@ class RunConfig(Section):
     ] = None
     """A DeepSpeed configuration of yours, as a JSON file or a mapping, merged with the generated one; what
     contradicts the layout is an error."""
+    plugins: Annotated[
+        tuple[PluginChoice, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None)
+    ] = ()
+    """Whose task, head, reader or backbone is meant where several plugins claim a name, as ``acme-nlp:ner``:
+    distribution and name (see ``polyhead plugins doctor``)."""
     output: FilePath = Path("runs")
     """The run's folder; relative paths start at the working directory. Absent: ``runs/<recipe>``."""
 

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+from pages import write_or_check
 
 from polyhead.registry import HookInfo, hooks
 
@@ -17,8 +17,8 @@ REFERENCE = Path(__file__).with_name("hooks.md")
 CALLERS = {
     "polyhead_register_tasks": "the registry, once, when plugins are loaded (every command)",
     "polyhead_register_backbones": "the registry, once, when plugins are loaded (every command)",
-    "polyhead_read_rows": "the reader of data files, once a file (every command that takes data)",
-    "polyhead_provide_head": "the model builder, when a backbone is given its head (`finetune`, `evaluate`)",
+    "polyhead_register_heads": "the registry, once, when plugins are loaded (every command)",
+    "polyhead_register_readers": "the registry, once, when plugins are loaded (every command)",
     "polyhead_register_metrics": "the scorer, before each evaluation (`finetune`, `evaluate`)",
     "polyhead_register_perturbations": "the scorer, when one is asked for (`evaluate --perturb NAME`)",
     "polyhead_register_commands": "the registry, once, when plugins are loaded (every command)",
@@ -47,21 +47,18 @@ def polyhead_register_tasks():
     return [TASK]
 ```
 
-An implementation may leave out arguments that it does not need. Plugins are asked in reverse order of
+An implementation may leave out arguments that it does not need. Every plugin is asked, in reverse order of
 loading, so that installed plugins come before built-in ones; `hookimpl(tryfirst=True)` and `trylast=True`
-change that. *First result* means that the first answer other than `None` ends the call; *all results* that
-every plugin is asked. A plugin that fails while it is loaded, or while it registers tasks, backbones or
+change that. A plugin that fails while it is loaded, or while it registers tasks, heads, readers, backbones or
 commands, is reported by `polyhead plugins` and left out; one that fails later stops the command with a line
-that names it.
+that names it. `POLYHEAD_TRACE_PLUGINS=1` shows every call with its time.
 """
 
 
 def render_hook(hook: HookInfo) -> str:
     """Return the section of one hook."""
-    results = "first result" if hook.first_result else "all results"
     return (
-        f"## {hook.name}\n\n```python\n{hook.signature}\n```\n\n{hook.summary}\n\n"
-        f"*Results:* {results}. *Called by:* {CALLERS[hook.name]}.\n"
+        f"## {hook.name}\n\n```python\n{hook.signature}\n```\n\n{hook.summary}\n\n*Called by:* {CALLERS[hook.name]}.\n"
     )
 
 
@@ -70,21 +67,5 @@ def render() -> str:
     return "\n".join([INTRODUCTION, *(render_hook(hook) for hook in hooks())])
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the reference, or check it; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Write the reference of all hooks.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if it is stale")
-    parser.add_argument("--output", type=Path, default=REFERENCE, help="the file (default: docs/hooks.md)")
-    options = parser.parse_args(arguments)
-    text = render()
-    if not options.check:
-        options.output.write_text(text, encoding="utf-8")
-        return 0
-    if options.output.is_file() and options.output.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{options.output} is stale: run python docs/generate_hooks.py", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(write_or_check(REFERENCE, render, sys.argv[1:]))

@@ -5,13 +5,12 @@ Importing it loads no torch; a plugin that only uses what stands here can be lis
 
 from __future__ import annotations
 
+from polyhead.registry.additions import Command, NamedBackbone, NamedHead, Reader
 from polyhead.registry.catalogue import Clash
 from polyhead.registry.contracts import (
     API_VERSION,
     Column,
-    Command,
     EncodeSettings,
-    EvaluationEnd,
     Example,
     Family,
     Feature,
@@ -23,17 +22,12 @@ from polyhead.registry.contracts import (
     LossSum,
     Metric,
     ModelFacts,
-    NamedBackbone,
     Output,
     Perturbation,
     Reduction,
     Row,
-    RunEnd,
-    RunStart,
-    RunStatus,
     Scores,
     SourceRow,
-    StepEnd,
     Table,
     Task,
     TaskSetup,
@@ -53,8 +47,10 @@ from polyhead.registry.errors import (
 from polyhead.registry.examples import TextExample
 from polyhead.registry.hook_reference import HookInfo, hooks
 from polyhead.registry.hookspecs import hookimpl
-from polyhead.registry.manager import PluginInfo, RegisteredTask, Registry
+from polyhead.registry.life_cycle import EvaluationEnd, RunEnd, RunStart, RunStatus, StepEnd
+from polyhead.registry.manager import Registry
 from polyhead.registry.names import available, did_you_mean, unknown_name
+from polyhead.registry.plugin_info import PluginInfo, RegisteredTask, Used
 
 __all__ = [
     "API_VERSION",
@@ -80,12 +76,14 @@ __all__ = [
     "Metric",
     "ModelFacts",
     "NamedBackbone",
+    "NamedHead",
     "Origin",
     "Output",
     "Perturbation",
     "PluginError",
     "PluginInfo",
     "PolyheadError",
+    "Reader",
     "Reduction",
     "RegisteredTask",
     "Registry",
@@ -103,6 +101,7 @@ __all__ = [
     "TaskSetup",
     "TextExample",
     "UnknownNameError",
+    "Used",
     "Window",
     "available",
     "did_you_mean",

@@ -163,9 +163,14 @@ class HeadSpec:
     """Further keys for the model's config, such as ``problem_type``."""
     causal: bool = True
     """False switches the causal mask of a decoder off, so that every token sees the whole text."""
+    loss: Callable[[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], TaskSetup], LossSum] | None = None
+    """Replaces `Task.loss` for a head that is trained in another way (a CRF); counts the same targets."""
+    reduction: Reduction | None = None
+    """Replaces `Task.reduction`: turns outputs that `Task.decode` does not know into some that it does."""
 
 
 HeadFactory = Callable[[TaskSetup], HeadSpec]
+"""``factory(setup)``: the head for what a task has learned."""
 
 
 class LossSum(NamedTuple):
@@ -265,6 +270,12 @@ class Metric(Generic[E_, P_]):
     compute: Callable[[Sequence[P_], Sequence[E_], TaskSetup], Scores]
     lower_is_better: frozenset[str] = frozenset()
     """Which of its values are better when lower."""
+    reference: Callable[[Sequence[P_], Sequence[E_], TaskSetup], Mapping[str, float]] | None = None
+    """The same values, or some of them, computed in another way (the official script, another library): the
+    conformance kit compares."""
+    perfect: Mapping[str, float] = field(default_factory=dict)
+    """What some values are where every answer is right; of the headline 1 or 100, lower being better 0, where it is
+    not said."""
 
 
 @dataclass(frozen=True)
@@ -274,6 +285,17 @@ class Perturbation(Generic[E_]):
     name: str
     summary: str
     apply: Callable[[E_, random.Random], E_]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a task may want to know of the model that is saved."""
+
+    family: Family
+    hidden_size: int
+    max_length: int
+    model_type: str = ""
+    """The architecture's name in ``transformers``: ``bert``, ``t5``, ..."""
 
 
 # ── the task ────────────────────────────────────────────────────────────────────────────────────────────
@@ -320,6 +342,13 @@ class Task(Generic[E_, P_]):
     """A frozen dataclass of the task's own settings, every field with a default (``options.*`` in a config)."""
     text_column: str = "text"
     """The column that a bare text (``polyhead predict --text``) stands for."""
+    samples: Callable[[], Sequence[Row]] | None = None
+    """A few dozen rows with their answers, in each language that the task is meant for: what the conformance kit
+    trains and scores on, and what a user sees as an example."""
+    perfect_outputs: Callable[[Feature, TaskSetup], Mapping[str, np.ndarray]] | None = None
+    """``perfect_outputs(feature, setup)``: what a perfect head would give for a feature that bears labels, by the
+    outputs' names: arrays ``[size]`` or ``[tokens, size]``. The conformance kit decodes and scores them. None: the kit
+    tells it from the labels where each is one class, one number, or one class a token."""
 
     # what only some tasks need
 
@@ -363,101 +392,3 @@ class Task(Generic[E_, P_]):
         """Refuse a task that says what it writes from and not how, or the other way round."""
         if (self.encode_prompts is None) != (self.generation is None):
             raise ValueError(f"task '{self.name}': encode_prompts and generation go together; give both or neither")
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What a task may want to know of the model that is saved."""
-
-    family: Family
-    hidden_size: int
-    max_length: int
-    model_type: str = ""
-    """The architecture's name in ``transformers``: ``bert``, ``t5``, ..."""
-
-
-# ── other things a plugin can bring ─────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class NamedBackbone:
-    """A backbone known by a short name: its weights come inside a package, or stand in a folder of yours."""
-
-    name: str
-    summary: str
-    family: Family
-    parameters: int
-    licence: str
-    locate: Callable[[], Path]
-    """Returns the folder; raises `BackboneError` with the command that installs it when it is absent."""
-    requires: str = ""
-    """The distribution that holds the weights."""
-    convert: Callable[[Path], Path] | None = None
-    """Turns what `locate` found into a folder that ``transformers`` loads, once, then from a cache; None: it is one."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """A further ``polyhead`` command."""
-
-    name: str
-    summary: str
-    run: Callable[[Sequence[str]], int]
-    """Receives the arguments after the command's name; returns the exit code."""
-
-
-# ── what life-cycle hooks are told ──────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class RunStart:
-    """A training run begins (or goes on)."""
-
-    folder: Path
-    task: str
-    config: Mapping[str, Any]
-    total_steps: int
-    first_step: int
-    """0, or the number of steps already done where the run was resumed."""
-    rank: int
-    world_size: int
-
-
-@dataclass(frozen=True)
-class StepEnd:
-    """One optimizer step is done."""
-
-    step: int
-    total_steps: int
-    epoch: float
-    loss: float
-    learning_rate: float
-    gradient_norm: float | None
-    tokens: int
-    """Real (unpadded) tokens of the global batch."""
-    seconds: float
-
-
-@dataclass(frozen=True)
-class EvaluationEnd:
-    """An evaluation is done."""
-
-    split: str
-    step: int | None
-    """The training step, or None for an evaluation outside training."""
-    values: Mapping[str, float]
-    examples: int
-    best: bool = False
-
-
-RunStatus = Literal["completed", "stopped-early", "interrupted", "failed"]
-
-
-@dataclass(frozen=True)
-class RunEnd:
-    """A training run is over."""
-
-    status: RunStatus
-    step: int
-    seconds: float
-    message: str = ""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pluggy
 
-from polyhead.registry.contracts import Command, NamedBackbone, Task
+from polyhead.registry.additions import Command, NamedBackbone, NamedHead, Reader
+from polyhead.registry.contracts import Task
 from polyhead.registry.discovery import (
     BrokenPlugin,
     LoadedPlugin,
@@ -21,7 +24,10 @@ from polyhead.registry.discovery import (
 from polyhead.registry.errors import PluginError
 from polyhead.registry.hookcalls import checked_items, invoke
 
-T = TypeVar("T", bound=Task[Any, Any] | NamedBackbone | Command)
+T = TypeVar("T", bound=Task[Any, Any] | NamedHead | Reader | NamedBackbone | Command)
+
+DEFAULT_HEAD = "default"
+"""What ``head=`` calls the head that a task brings itself."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,19 @@ class Contribution:
     origin: Origin
     hooks: tuple[str, ...]
     tasks: tuple[Task[Any, Any], ...]
+    heads: tuple[NamedHead, ...]
+    readers: tuple[Reader, ...]
     backbones: tuple[NamedBackbone, ...]
     commands: tuple[Command, ...]
+    api_version: int | None
+    """What it states in ``polyhead_api_version``."""
+    seconds: float
+    """How long it took to import it and to ask what it registers."""
 
 
 def take(manager: pluggy.PluginManager, loaded: LoadedPlugin) -> Contribution | BrokenPlugin:
-    """Register a plugin and ask it for its tasks, backbones and commands."""
+    """Register a plugin and ask it for what it registers."""
+    started = time.perf_counter()
     refused = accept(manager, loaded)
     if refused is not None:
         return refused
@@ -45,8 +58,12 @@ def take(manager: pluggy.PluginManager, loaded: LoadedPlugin) -> Contribution | 
             loaded.origin,
             implemented_hooks(manager, loaded.plugin),
             tasks=_ask(manager, loaded.plugin, "polyhead_register_tasks", Task),
+            heads=_ask(manager, loaded.plugin, "polyhead_register_heads", NamedHead),
+            readers=_ask(manager, loaded.plugin, "polyhead_register_readers", Reader),
             backbones=_ask(manager, loaded.plugin, "polyhead_register_backbones", NamedBackbone),
             commands=_ask(manager, loaded.plugin, "polyhead_register_commands", Command),
+            api_version=inspect.getattr_static(loaded.plugin, "polyhead_api_version", None),
+            seconds=loaded.seconds + time.perf_counter() - started,
         )
     except PluginError as error:
         manager.unregister(name=loaded.origin.key)
@@ -76,6 +93,9 @@ def _check_names(hook: str, items: list[T]) -> None:
     for item in items:
         if not isinstance(item.name, str) or not item.name:
             raise PluginError(f"{hook} returned a {type(item).__name__} whose name is {item.name!r}")
-    for name, count in Counter(item.name for item in items).items():
+        if isinstance(item, NamedHead) and item.name == DEFAULT_HEAD:
+            raise PluginError(f"{hook} returned a head called '{DEFAULT_HEAD}': that name is the task's own")
+    names = [f"{item.name}' for task '{item.task}" if isinstance(item, NamedHead) else item.name for item in items]
+    for name, count in Counter(names).items():
         if count > 1:
             raise PluginError(f"{hook} returned '{name}' {count} times")

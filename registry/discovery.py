@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
@@ -14,7 +15,10 @@ from polyhead.registry import hookspecs
 from polyhead.registry.contracts import API_VERSION
 from polyhead.registry.errors import UnknownNameError
 from polyhead.registry.names import did_you_mean, unknown_name
+from polyhead.registry.tracing import traced
 
+OURS = "polyhead"
+"""The distribution that is polyhead itself."""
 GROUP = "polyhead"
 """The entry-point group by which a distribution declares its plugins."""
 LIMIT = "POLYHEAD_LOAD_PLUGINS"
@@ -52,8 +56,13 @@ class BrokenPlugin:
     remedy: str
     """What the user can do about it."""
 
+    @property
+    def origin(self) -> Origin:
+        """Return where it comes from."""
+        return Origin(self.name, self.distribution, self.version)
+
     def __str__(self) -> str:
-        return f"{Origin(self.name, self.distribution, self.version)}: {self.error}; {self.remedy}"
+        return f"{self.origin}: {self.error}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class LoadedPlugin:
 
     origin: Origin
     plugin: object
+    seconds: float = 0.0
+    """How long the import took."""
 
 
 def describe(error: BaseException) -> str:
@@ -88,7 +99,7 @@ def origin_of(entry_point: EntryPoint) -> Origin:
 def builtin_origin(plugin: object) -> Origin:
     """Return the origin of a plugin that is part of polyhead itself."""
     name = str(getattr(plugin, "__name__", type(plugin).__name__))
-    return Origin(name.rpartition(".")[2], "polyhead", "")
+    return Origin(name.rpartition(".")[2], OURS, "")
 
 
 def select(
@@ -116,8 +127,11 @@ def select(
 
 def load(origin: Origin, entry_point: EntryPoint) -> LoadedPlugin | BrokenPlugin:
     """Import one plugin; whatever it raises becomes the report."""
+    started = time.perf_counter()
     try:
-        return LoadedPlugin(origin, entry_point.load())
+        with traced(origin.key, f"import {entry_point.value}") as trace:
+            plugin = trace.answer = entry_point.load()
+        return LoadedPlugin(origin, plugin, time.perf_counter() - started)
     except ModuleNotFoundError as error:
         reinstall = f"install what it needs: pip install --upgrade {origin.distribution}"
         return broken(origin, describe(error), reinstall)
@@ -189,8 +203,6 @@ def _check_hook(name: str, function: Callable[..., object], marks: dict[str, obj
         return None if marks.get("optionalhook") else f"there is no hook '{name}'.{did_you_mean(name, known)}"
     if marks.get("wrapper") or marks.get("hookwrapper"):
         return f"{name}: hooks cannot be wrapped; implement the hook itself"
-    if name == "polyhead_read_rows" and inspect.isgeneratorfunction(function):
-        return f"{name} has a yield, so it claims every format; return another function's iterator, or None"
     allowed, given = _parameters(specification), _parameters(function)
     unknown = [parameter for parameter in given if parameter not in allowed]
     if unknown:

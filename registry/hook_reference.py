@@ -20,8 +20,6 @@ class HookInfo:
     """As written in the specification: ``polyhead_end_run(run: RunEnd) -> None``."""
     summary: str
     """Its docstring."""
-    first_result: bool
-    """Whether the first answer that is not None ends the call; else every plugin is asked."""
 
 
 def hooks() -> tuple[HookInfo, ...]:
@@ -29,10 +27,9 @@ def hooks() -> tuple[HookInfo, ...]:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     found = []
     for name, function in vars(hookspecs).items():
-        marks = manager.parse_hookspec_opts(hookspecs, name)
-        if marks is not None:
+        if manager.parse_hookspec_opts(hookspecs, name) is not None:
             summary = inspect.getdoc(function) or ""
-            found.append(HookInfo(name, _signature(function), summary, bool(marks.get("firstresult"))))
+            found.append(HookInfo(name, _signature(function), summary))
     return tuple(found)
 
 

@@ -6,26 +6,13 @@ A plugin is a module named by an entry point of the group ``polyhead``. It imple
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from polyhead.registry.contracts import (
-    Command,
-    EvaluationEnd,
-    Family,
-    HeadFactory,
-    Metric,
-    NamedBackbone,
-    Perturbation,
-    RunEnd,
-    RunStart,
-    SourceRow,
-    StepEnd,
-    Task,
-)
+from polyhead.registry.additions import Command, NamedBackbone, NamedHead, Reader
+from polyhead.registry.contracts import Metric, Perturbation, Task
+from polyhead.registry.life_cycle import EvaluationEnd, RunEnd, RunStart, StepEnd
 
 PROJECT = "polyhead"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -42,14 +29,14 @@ def polyhead_register_backbones() -> list[NamedBackbone]:  # type: ignore[empty-
     """Return backbones that can be used by a short name."""
 
 
-@hookspec(firstresult=True)
-def polyhead_read_rows(path: Path, format: str, encoding: str | None) -> Iterator[SourceRow] | None:  # noqa: A002
-    """Return the rows of a file of this format (its suffix without the dot, or as the config says), or None."""
+@hookspec
+def polyhead_register_heads() -> list[NamedHead]:  # type: ignore[empty-body]
+    """Return further heads for tasks, each under a name that ``head=NAME`` asks for."""
 
 
-@hookspec(firstresult=True)
-def polyhead_provide_head(task: str, family: Family, head: str) -> HeadFactory | None:
-    """Return the head called ``head`` for a task on a family (``default``: instead of the task's own), or None."""
+@hookspec
+def polyhead_register_readers() -> list[Reader]:  # type: ignore[empty-body]
+    """Return the file formats that this plugin reads."""
 
 
 @hookspec

@@ -9,26 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import pluggy
 
 from polyhead.registry import hookspecs
+from polyhead.registry.additions import Command, NamedBackbone, NamedHead, Reader
 from polyhead.registry.catalogue import Catalogue, Clash
-from polyhead.registry.contracts import (
-    Command,
-    Family,
-    HeadFactory,
-    Metric,
-    NamedBackbone,
-    Perturbation,
-    SourceRow,
-    Task,
-)
-from polyhead.registry.contributions import Contribution, take
+from polyhead.registry.contracts import Family, HeadFactory, Metric, Perturbation, SourceRow, Task
+from polyhead.registry.contributions import DEFAULT_HEAD, Contribution, take
 from polyhead.registry.discovery import (
     GROUP,
     LIMIT,
@@ -41,39 +32,14 @@ from polyhead.registry.discovery import (
     load,
     select,
 )
-from polyhead.registry.errors import BackboneError, DataError, PluginError
+from polyhead.registry.errors import BackboneError, DataError, PluginError, UnknownNameError
 from polyhead.registry.hookcalls import HookCalls
-from polyhead.registry.names import unknown_name
+from polyhead.registry.listing import Listing
+from polyhead.registry.names import available, did_you_mean, unknown_name
+from polyhead.registry.plugin_info import PluginInfo, RegisteredTask, Used
 
 LIFE_CYCLE_HOOKS = ("polyhead_start_run", "polyhead_end_step", "polyhead_end_evaluation", "polyhead_end_run")
 """The hooks that tell of a run; the only ones that an observer may implement."""
-
-
-@dataclass(frozen=True)
-class RegisteredTask:
-    """A task and the plugin that brought it."""
-
-    task: Task[Any, Any]
-    plugin: str
-    distribution: str
-    version: str
-
-
-@dataclass(frozen=True)
-class PluginInfo:
-    """What a listing says of one plugin."""
-
-    name: str
-    distribution: str
-    version: str
-    """Empty where the plugin is built in."""
-    status: Literal["ok", "broken", "skipped"]
-    """``skipped``: left out by ``POLYHEAD_LOAD_PLUGINS``."""
-    tasks: tuple[str, ...] = ()
-    backbones: tuple[str, ...] = ()
-    hooks: tuple[str, ...] = ()
-    error: str = ""
-    """What is broken and what to do, or which names of a working plugin clash with another's."""
 
 
 class Registry:
@@ -94,10 +60,15 @@ class Registry:
         brought = self._builtins + self._plugins
         self._origins = {given.origin.key: given.origin for given in brought}
         self._calls = HookCalls(manager, self._origins)
-        loaded = [given.origin for given in plugins]
-        self._tasks = Catalogue("task", [(c.origin, x) for c in brought for x in c.tasks], loaded)
-        self._backbones = Catalogue("backbone", [(c.origin, x) for c in brought for x in c.backbones], loaded)
-        self._commands = Catalogue("command", [(c.origin, x) for c in brought for x in c.commands], loaded)
+        self._tasks = Catalogue("task", [(c.origin, x) for c in brought for x in c.tasks])
+        self._readers = Catalogue("reader", [(c.origin, x) for c in brought for x in c.readers])
+        self._backbones = Catalogue("backbone", [(c.origin, x) for c in brought for x in c.backbones])
+        self._commands = Catalogue("command", [(c.origin, x) for c in brought for x in c.commands])
+        heads = [(c.origin, x) for c in brought for x in c.heads]
+        self._heads = {
+            task: Catalogue(f"{task} head", [claim for claim in heads if claim[1].task == task])
+            for task in {head.task: None for _, head in heads}
+        }
 
     @classmethod
     def load(
@@ -105,7 +76,7 @@ class Registry:
         builtins: Sequence[object] = (),
         environ: Mapping[str, str] | None = None,
         entry_points: Iterable[metadata.EntryPoint] | None = None,
-    ) -> Registry:
+    ) -> Self:
         """Load ``builtins`` (modules of polyhead itself) and the installed plugins.
 
         ``environ`` and ``entry_points`` default to those of this process. A broken plugin is reported by
@@ -133,20 +104,53 @@ class Registry:
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────────────
 
+    def choose(self, *choices: str) -> None:
+        """Say whose entry is meant where several plugins claim a name: ``acme-nlp:ner``, distribution and name.
+
+        Raises `UnknownNameError` where no plugin of that distribution brings a task, head, reader, backbone or command
+        of that name.
+        """
+        for choice in choices:
+            distribution, _, name = choice.partition(":")
+            found = [catalogue.choose(distribution, name) for catalogue in self._catalogues()]
+            if not any(found):
+                claims = {
+                    f"{origin.distribution}:{name}"
+                    for catalogue in self._catalogues()
+                    for name in catalogue.names()
+                    for origin in catalogue.claims(name)
+                }
+                near = did_you_mean(choice, claims)
+                raise UnknownNameError(f"nothing is called '{choice}'; expected DISTRIBUTION:NAME.{near}")
+
+    def task_names(self) -> tuple[str, ...]:
+        """Return every name that a plugin claims for a task, also where nobody has it because it clashes."""
+        return self._tasks.names()
+
     def tasks(self) -> dict[str, RegisteredTask]:
         """Return the usable tasks by name; what clashes is in `clashes`, what broke in `broken`."""
         return {
             name: RegisteredTask(task, origin.plugin, origin.distribution, origin.version)
-            for name, (origin, task) in self._tasks.unique().items()
+            for name, (origin, task) in self._tasks.usable().items()
         }
 
     def task(self, name: str) -> Task[Any, Any]:
         """Return one task; raises `UnknownNameError`, or `PluginError` where two plugins claim the name."""
         return self._tasks.get(name, hint=self._absence(name))
 
+    def heads(self, task_name: str) -> dict[str, NamedHead]:
+        """Return the heads that plugins offer for a task by name, its own one apart; without those that clash."""
+        self.task(task_name)
+        catalogue = self._heads.get(task_name)
+        return {} if catalogue is None else {name: head for name, (_, head) in catalogue.usable().items()}
+
+    def readers(self) -> dict[str, Reader]:
+        """Return the readers of file formats by name; without those that clash."""
+        return {name: reader for name, (_, reader) in self._readers.usable().items()}
+
     def backbones(self) -> dict[str, NamedBackbone]:
         """Return the backbones that have a short name; without those that clash."""
-        return {name: backbone for name, (_, backbone) in self._backbones.unique().items()}
+        return {name: backbone for name, (_, backbone) in self._backbones.usable().items()}
 
     def backbone(self, name: str) -> NamedBackbone:
         """Return one named backbone; raises as `task` does."""
@@ -154,7 +158,7 @@ class Registry:
 
     def commands(self) -> dict[str, Command]:
         """Return the commands that plugins add; without those that clash."""
-        return {name: command for name, (_, command) in self._commands.unique().items()}
+        return {name: command for name, (_, command) in self._commands.usable().items()}
 
     def command(self, name: str) -> Command:
         """Return one added command; raises as `task` does."""
@@ -162,73 +166,93 @@ class Registry:
 
     def plugins(self) -> list[PluginInfo]:
         """Return every plugin that was found: built-in ones first, then by name."""
-        found = [self._listed(contribution) for contribution in self._plugins]
+        listing = Listing(self._calls, self._tasks.names(), self.clashes())
+        found = [listing.of(contribution) for contribution in self._plugins]
         for plugin in self._broken:
             error = f"{plugin.error}; {plugin.remedy}"
-            found.append(PluginInfo(plugin.name, plugin.distribution, plugin.version, "broken", error=error))
+            found.append(PluginInfo(plugin.name, plugin.distribution, plugin.version, "broken", problems=(error,)))
         found += [PluginInfo(o.plugin, o.distribution, o.version, "skipped") for o in self._skipped]
         found.sort(key=lambda plugin: (plugin.name, plugin.distribution))
-        return [self._listed(contribution) for contribution in self._builtins] + found
+        return [listing.of(contribution) for contribution in self._builtins] + found
 
     def broken(self) -> tuple[BrokenPlugin, ...]:
         """Return the plugins that were left out because they do not work."""
         return self._broken
 
     def clashes(self) -> tuple[Clash, ...]:
-        """Return the names of tasks, backbones and commands that several plugins claim."""
-        return self._tasks.clashes() + self._backbones.clashes() + self._commands.clashes()
+        """Return the names of tasks, heads, readers, backbones and commands that several plugins claim."""
+        return tuple(clash for catalogue in self._catalogues() for clash in catalogue.clashes())
+
+    def used(self, task_name: str, head: str, formats: Iterable[str], backbone: str) -> tuple[Used, ...]:
+        """Return who brings what a run uses: task, head, metrics, readers, and the backbone where it is a named one.
+
+        Raises as `task` does, for an unknown name of each of them.
+        """
+        task, _ = self._tasks.find(task_name, hint=self._absence(task_name))
+        named = self._heads.get(task_name)
+        found = [Used("task", task_name, task)]
+        found.append(Used("head", head, task if named is None or head == DEFAULT_HEAD else named.find(head)[0]))
+        found += [Used("metric", metric.name, task) for metric in self.task(task_name).metrics]
+        found += [Used("metric", metric.name, origin) for origin, metric in self._added_metrics(task_name)]
+        found += [Used("reader", name, self._readers.find(name)[0]) for name in sorted(set(formats))]
+        if backbone in self._backbones.names():
+            found.append(Used("backbone", backbone, self._backbones.find(backbone)[0]))
+        return tuple(found)
 
     # ── asking plugins ──────────────────────────────────────────────────────────────────────────────────
 
     def read_rows(self, path: Path, format: str, encoding: str | None) -> Iterator[SourceRow]:  # noqa: A002
-        """Return the rows of a file from the first plugin that reads its format.
+        """Return the rows of a file by the reader of its format.
 
         Raises `DataError` where none does, `PluginError` where the reader breaks, now or between two rows.
         """
-        hook = "polyhead_read_rows"
-        for origin, rows in self._calls.answers(hook, path=path, format=format, encoding=encoding):
-            if not isinstance(rows, Iterator):
-                raise PluginError(f"{origin}: {hook} returned a {type(rows).__name__}, not an iterator")
-            return self._calls.rows(hook, origin, rows)
-        raise DataError(f"{path}: no plugin reads the format '{format}'")
+        if format not in self._readers.names():
+            near = did_you_mean(format, self._readers.names())
+            raise DataError(
+                f"{path}: nothing reads the format '{format}'.{near} {available(self._readers.names())} "
+                f"State another with data.format=, or install a plugin that reads '{format}'."
+            )
+        origin, reader = self._readers.find(format)
+        return self._calls.rows(origin, reader, path, encoding)
 
-    def head_factory(self, task_name: str, family: Family, head_name: str = "default") -> HeadFactory:
+    def head_factory(self, task_name: str, family: Family, head_name: str = DEFAULT_HEAD) -> HeadFactory:
         """Return what makes the head of this name for a task on a family of backbones.
 
-        A plugin's answer goes before the task's own head (``default``). Raises `BackboneError` where there is
-        none, `UnknownNameError` for an unknown task.
+        Raises `BackboneError` where there is none, `UnknownNameError` for an unknown task, `PluginError` where two
+        plugins claim the name.
         """
         task = self.task(task_name)
-        hook = "polyhead_provide_head"
-        for origin, factory in self._calls.answers(hook, task=task_name, family=family, head=head_name):
-            if not callable(factory):
-                raise PluginError(f"{origin}: {hook} returned a {type(factory).__name__}, not a function")
-            given: HeadFactory = factory
-            return given
-        if head_name == "default" and family in task.heads:
-            return task.heads[family]
-        families = ", ".join(sorted(task.heads)) or "none"
-        raise BackboneError(
-            f"task '{task_name}' has no head '{head_name}' for family {family}; "
-            f"families that have a default head: {families}"
-        )
+        catalogue = self._heads.get(task_name)
+        if head_name == DEFAULT_HEAD:
+            factories = task.heads
+        elif catalogue is not None and head_name in catalogue.names():
+            factories = catalogue.get(head_name).factories
+        else:
+            names = (DEFAULT_HEAD, *(catalogue.names() if catalogue is not None else ()))
+            near = did_you_mean(head_name, names)
+            raise BackboneError(f"task '{task_name}' has no head '{head_name}'.{near} {available(names)}")
+        if family not in factories:
+            families = ", ".join(sorted(factories)) or "none"
+            raise BackboneError(
+                f"head '{head_name}' of task '{task_name}' supports no {family}; families that it supports: {families}"
+            )
+        return factories[family]
 
     def metrics(self, task_name: str) -> tuple[Metric[Any, Any], ...]:
         """Return the metrics of a task: its own, then those that plugins add."""
         own = self.task(task_name).metrics
-        added = self._calls.items("polyhead_register_metrics", Metric, task=task_name)
-        return (*own, *(metric for _, metric in added))
+        return (*own, *(metric for _, metric in self._added_metrics(task_name)))
 
     def perturbations(self, task_name: str) -> dict[str, Perturbation[Any]]:
-        """Return the perturbations of a task's examples by name; raises `PluginError` where two share one."""
+        """Return the perturbations of a task's examples by name; raises `PluginError` where nobody has one's name."""
         self.task(task_name)
         hook = "polyhead_register_perturbations"
         entries = self._calls.items(hook, Perturbation, task=task_name)
-        catalogue = Catalogue(f"{task_name} perturbation", entries, [c.origin for c in self._plugins])
-        clashes = catalogue.clashes()
+        catalogue = Catalogue(f"{task_name} perturbation", entries)
+        clashes = [clash for clash in catalogue.clashes() if clash.winner is None]
         if clashes:
             raise PluginError(str(clashes[0]))
-        return {name: perturbation for name, (_, perturbation) in catalogue.unique().items()}
+        return {name: perturbation for name, (_, perturbation) in catalogue.usable().items()}
 
     # ── the life of a run ───────────────────────────────────────────────────────────────────────────────
 
@@ -275,18 +299,11 @@ class Registry:
         finally:
             self.remove_observer(name)
 
-    def _listed(self, contribution: Contribution) -> PluginInfo:
-        origin = contribution.origin
-        return PluginInfo(
-            origin.plugin,
-            origin.distribution,
-            origin.version,
-            "ok",
-            tasks=tuple(task.name for task in contribution.tasks),
-            backbones=tuple(backbone.name for backbone in contribution.backbones),
-            hooks=contribution.hooks,
-            error="; ".join(str(clash) for clash in self.clashes() if origin in clash.origins),
-        )
+    def _added_metrics(self, task_name: str) -> Iterator[tuple[Origin, Metric[Any, Any]]]:
+        return self._calls.items("polyhead_register_metrics", Metric, task=task_name)
+
+    def _catalogues(self) -> tuple[Catalogue[Any], ...]:
+        return (self._tasks, *self._heads.values(), self._readers, self._backbones, self._commands)
 
     def _absence(self, name: str) -> str:
         """Say why a plugin of this name is not there, where it was found but is broken or left out."""

@@ -65,6 +65,7 @@ def write_model(
         raise RunError(f"{output} exists: choose another folder with --output")
     folder = _run_folder(run)
     config = load_config(str(folder.config))
+    registry.choose(*config.plugins)
     checkpoint = choose_checkpoint(folder.checkpoints, wanted, option="--checkpoint")
     if checkpoint is None:
         raise RunError(f"{folder.checkpoints} holds no checkpoint yet")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from polyhead.backbone.data.arrow_rows import read_dataset_folder, read_parquet
@@ -20,12 +21,22 @@ from polyhead.backbone.data.plain_rows import read_documents, read_text_lines
 from polyhead.backbone.data.squad_rows import looks_like_squad, read_squad
 from polyhead.backbone.data.text_rows import read_csv, read_tsv
 from polyhead.backbone.data.tmx_rows import read_tmx
+from polyhead.registry.additions import Reader
 from polyhead.registry.contracts import SourceRow
 from polyhead.registry.errors import DataError
 from polyhead.registry.hookspecs import hookimpl
 from polyhead.registry.names import available, did_you_mean
 
-__all__ = ["FORMATS", "SUFFIXES", "detect_encoding", "format_of", "is_text", "polyhead_read_rows", "stem_of"]
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "detect_encoding",
+    "format_of",
+    "is_text",
+    "polyhead_register_readers",
+    "read_rows",
+    "stem_of",
+]
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -42,21 +53,22 @@ SUFFIXES = {
     ".tmx": "tmx",
     ".txt": "text",
 }
-FORMATS = (
-    "jsonl",
-    "json",
-    "csv",
-    "tsv",
-    "parquet",
-    "datasets",
-    "conll",
-    "squad",
-    "parallel",
-    "tmx",
-    "text",
-    "documents",
-)
-"""The formats that need no plugin; ``ndjson`` is another name for ``jsonl``."""
+FORMATS = {
+    "jsonl": "one JSON object a line",
+    "ndjson": "another name for jsonl",
+    "json": "a JSON list of objects",
+    "csv": "comma-separated values with a header",
+    "tsv": "tab-separated values with a header",
+    "parquet": "Apache Parquet",
+    "datasets": "a folder written by datasets.save_to_disk",
+    "conll": "a token and its tags a line, sentences apart by empty lines",
+    "squad": "SQuAD's JSON",
+    "parallel": "two text files, line by line: train.en and train.zh",
+    "tmx": "translation memories",
+    "text": "a text a line",
+    "documents": "texts apart by empty lines",
+}
+"""The formats that need no plugin, and what they are."""
 
 _TEXT_READERS: dict[str, Callable[[Path, str], Iterator[SourceRow]]] = {
     "jsonl": read_json_lines,
@@ -76,13 +88,18 @@ _BINARY_READERS: dict[str, Callable[[Path], Iterator[SourceRow]]] = {
 }
 
 
-@hookimpl(trylast=True)
-def polyhead_read_rows(path: Path, format: str, encoding: str | None) -> Iterator[SourceRow]:  # noqa: A002
+@hookimpl
+def polyhead_register_readers() -> list[Reader]:
+    """Read what needs no plugin."""
+    return [Reader(name, summary, partial(_read, name)) for name, summary in FORMATS.items()]
+
+
+def read_rows(path: Path, format: str, encoding: str | None) -> Iterator[SourceRow]:  # noqa: A002
     """Return the rows of a file in one of our `FORMATS`.
 
     ``SourceRow.line`` is the line of the file, from 1, where the row starts; in Parquet, ``datasets`` and SQuAD the
     number of the row. ``encoding`` None: found by `detect_encoding`. Raises `DataError` for a file that
-    cannot be read at all, or holds no row, and for another format: every plugin has been asked before.
+    cannot be read at all, or holds no row.
     """
     if format in _BINARY_READERS:
         _check_kind(path, folder=format == "datasets")
@@ -91,10 +108,12 @@ def polyhead_read_rows(path: Path, format: str, encoding: str | None) -> Iterato
         return _BINARY_READERS[format](path)
     if format == "parallel":
         return read_parallel(path, encoding)
-    if format in _TEXT_READERS:
-        _check_kind(path, folder=False)
-        return _TEXT_READERS[format](path, check_encoding(encoding) if encoding else detect_encoding(path))
-    raise _unknown_format(path, format)
+    _check_kind(path, folder=False)
+    return _TEXT_READERS[format](path, check_encoding(encoding) if encoding else detect_encoding(path))
+
+
+def _read(format: str, path: Path, encoding: str | None) -> Iterator[SourceRow]:  # noqa: A002
+    return read_rows(path, format, encoding)
 
 
 def format_of(path: Path) -> str:
@@ -116,8 +135,8 @@ def format_of(path: Path) -> str:
     suffix = _unpacked(path).suffix.lower()
     if suffix in ("", "."):  # Python 3.14 gives "." for `name.`, earlier ones nothing
         raise DataError(
-            f"{path}: has no suffix to tell its format. {available(FORMATS)} "
-            f"State it with data.format=, such as data.format={FORMATS[0]}."
+            f"{path}: has no suffix to tell its format. {available(sorted(FORMATS))} "
+            "State it with data.format=, such as data.format=jsonl."
         )
     if suffix == ".json" and looks_like_squad(path):
         return "squad"
@@ -136,14 +155,6 @@ def _unpacked(path: Path) -> Path:
 def is_text(format: str) -> bool:  # noqa: A002
     """Tell whether files of this format have one encoding."""
     return format in _TEXT_READERS
-
-
-def _unknown_format(path: Path, format: str) -> DataError:  # noqa: A002
-    near = did_you_mean(format, (*_TEXT_READERS, *_BINARY_READERS))
-    return DataError(
-        f"{path}: nothing reads the format '{format}'.{near} {available(FORMATS)} "
-        f"State another with data.format=, or install a plugin that reads '{format}'."
-    )
 
 
 def _check_kind(path: Path, *, folder: bool) -> None:

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from polyhead.backbone.checkpoint.model_folder import read_record
+from polyhead.backbone.headed_task import headed
 from polyhead.backbone.inference.progress import counting
 from polyhead.backbone.inference.running import Inference, LoadedModel, Reader, Write, run_inference, writer_for
 from polyhead.backbone.model.loading import Backbone, bears_head, find_backbone, load_with_head
@@ -18,6 +19,7 @@ from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.options import build_options
 from polyhead.backbone.parallel.processes import World
 from polyhead.backbone.training.encoding import collator_for, encode_settings, input_names
+from polyhead.backbone.training.provenance import FILE, changes, read_starts
 from polyhead.configs.schema import RunConfig
 from polyhead.registry import BackboneError, Example, PolyheadError, Registry, Task, TaskSetup
 
@@ -130,6 +132,10 @@ def open_session(
         PolyheadError: The model cannot be read, or bears no head for the task.
 
     """
+    registry.choose(*config.plugins)
+    if console is not None:
+        for change in changes(read_starts(Path(reference) / FILE), registry, config):
+            console.print(f"note: {change}", markup=False)
     backbone = find_backbone(
         reference,
         registry,
@@ -155,7 +161,7 @@ def open_session(
     settings = encode_settings(backbone, spec, setup, max_length, stride)
     names = input_names(backbone, spec, task)
     stage = Stage(model, head, spec, names)
-    reader = Reader(task, settings, config.data.max_tokens)
+    reader = Reader(headed(task, spec), settings, config.data.max_tokens)
     return Session(reader, names, LoadedModel(stage, world), world, registry, console)
 
 

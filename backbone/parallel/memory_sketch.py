@@ -65,6 +65,7 @@ class Sketch:
     """The whole model on the meta device, and what its counts were so far."""
 
     def __init__(self, config: RunConfig, registry: Registry, say: Say) -> None:
+        registry.choose(*config.plugins)
         self.config = config
         training = config.training.model_copy(update={"activation_checkpointing": False})  # `sizes` switches it on
         single = config.model_copy(update={"layout": "single", "training": training})  # one process is not to be cut

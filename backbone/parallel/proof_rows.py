@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from polyhead.backbone.data.examples import ExampleReader, SkippedRow
 from polyhead.backbone.options import build_options
 from polyhead.configs.schema import DataConfig, RunConfig
-from polyhead.registry import DataError, Example, Registry, RowError, SourceRow, hookimpl
+from polyhead.registry import DataError, Example, Registry, RowError, SourceRow
 
 MOST_ROWS = 50_000
 """Rows that are looked through; the chosen ones are spread evenly over them, for files may be sorted."""
@@ -20,31 +21,19 @@ Chosen = Mapping[str, Sequence[int]]
 """Numbers of the wanted rows (from 0, in the order of reading) by the path of their file."""
 
 
-class ChosenRows:
-    """A plugin that reads files as everybody else does, and hands on the chosen rows of some of them."""
+class ChosenRows(Registry):
+    """A registry that reads files as every other does, and hands on the chosen rows of some of them."""
 
-    def __init__(self, chosen: Chosen) -> None:
-        self._chosen = {path: frozenset(numbers) for path, numbers in chosen.items()}
-        self._registry: Registry | None = None
-        self._asks = False
+    chosen: Chosen = MappingProxyType({})
 
-    def read_through(self, registry: Registry) -> None:
-        """Say where the other readers are: in the registry that this one was loaded into."""
-        self._registry = registry
-
-    @hookimpl(tryfirst=True)
-    def polyhead_read_rows(self, path: Path, format: str, encoding: str | None) -> Iterator[SourceRow] | None:  # noqa: A002
-        """Return the chosen rows, or None where all are wanted or the real reader is being asked."""
-        wanted = self._chosen.get(str(path))
-        if wanted is None or self._asks:
-            return None
-        assert self._registry is not None
-        self._asks = True
-        try:
-            rows = self._registry.read_rows(path, format, encoding)
-        finally:
-            self._asks = False
-        return (row for number, row in enumerate(islice(rows, max(wanted) + 1)) if number in wanted)
+    def read_rows(self, path: Path, format: str, encoding: str | None) -> Iterator[SourceRow]:  # noqa: A002
+        """Return the chosen rows of a file, or all of one that nothing was chosen of."""
+        rows = super().read_rows(path, format, encoding)
+        wanted = self.chosen.get(str(path))
+        if wanted is None:
+            return rows
+        numbers = frozenset(wanted)
+        return (row for number, row in enumerate(islice(rows, max(numbers) + 1)) if number in numbers)
 
 
 def choose_rows(config: RunConfig, registry: Registry, *, training_rows: int) -> dict[str, list[int]]:
@@ -57,6 +46,7 @@ def choose_rows(config: RunConfig, registry: Registry, *, training_rows: int) ->
         PolyheadError: A file cannot be read, or holds no usable row.
 
     """
+    registry.choose(*config.plugins)
     task, data = registry.task(config.task), config.data
     options = build_options(task, config.options)
 

@@ -36,9 +36,8 @@ def work(path: str) -> int:
     """Do the part of a plan's runs that falls to the rank that this process is, and return the exit code."""
     plan, rank = Plan.read(Path(path)), int(os.environ["RANK"])
     screen = _only_for_us(plan.folder / f"rank{rank}.log", speaks=rank == 0)
-    rows = ChosenRows(plan.rows)
-    registry = Registry.load(builtins=(readers, named, rows))
-    rows.read_through(registry)
+    registry = ChosenRows.load(builtins=(readers, named))
+    registry.chosen = plan.rows
     for run in plan.runs:
         if rank >= run.processes:
             continue

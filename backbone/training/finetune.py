@@ -28,6 +28,7 @@ from polyhead.backbone.training.loop import Interrupted, LoopResult, Progress, T
 from polyhead.backbone.training.observers import CurveLog, EventLog, ScreenProgress
 from polyhead.backbone.training.optimizer import make_optimizer
 from polyhead.backbone.training.preparation import Prepared, prepare_run
+from polyhead.backbone.training.provenance import add_start, changes, provenance, read_starts, sources
 from polyhead.backbone.training.run_folder import RunFolder
 from polyhead.configs.layouts import Layout, parse_layout
 from polyhead.configs.load import dump_config, require_training_data
@@ -120,12 +121,15 @@ class _Run:
             self.say(f"{self.folder.checkpoints} holds no checkpoint yet: starting from the beginning")
         self._tell_what_is_not_used(layout)
         prepared = prepare_run(self.config, self.registry, self.world, self.say)
+        for change in changes(read_starts(self.folder.provenance), self.registry, self.config) if resume else ():
+            self.say(f"note: {change}")
         engine = self._start_engine(prepared, ds_config, checkpoint)
         progress = Progress() if checkpoint is None else self._go_on(engine, checkpoint, went_back=bool(resume_from))
         # Only now: a mistake in the data or settings leaves no folder, and no old run deleted.
         self._together(lambda: self.folder.open(resume=resume, overwrite=overwrite))
         if self.world.is_main:
             self.folder.write_config(dump_config(self.config))
+            add_start(self.folder.provenance, provenance(self.config, self.registry, step=progress.step))
         with asked_to_stop() as signals, self._observers():
             loop = TrainingLoop(
                 self.config,
@@ -292,6 +296,7 @@ class _Run:
             "seconds": f"{run.seconds:.0f}",
             "versions": ", ".join(f"{name} {metadata.version(name)}" for name in REPORTED_VERSIONS),
             "python": platform.python_version(),
+            "plugins": ", ".join(sources(read_starts(self.folder.provenance)[-1])),
         }
         write_text(self.folder.report, write_report(facts, [run.evaluation] if run.evaluation else []))
 

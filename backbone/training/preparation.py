@@ -11,6 +11,7 @@ import torch
 from polyhead.backbone.data.batching import Items
 from polyhead.backbone.data.features import tokenizer_digest
 from polyhead.backbone.evaluation.scoring import LOSS, PERPLEXITY, score, value_of
+from polyhead.backbone.headed_task import headed
 from polyhead.backbone.inference.running import Reader
 from polyhead.backbone.model.adapters import add_lora
 from polyhead.backbone.model.loading import (
@@ -72,6 +73,7 @@ def prepare_run(config: RunConfig, registry: Registry, world: World, say: Say, *
         PolyheadError: Something in the data, the task's options or the backbone is wrong.
 
     """
+    registry.choose(*config.plugins)
     task = registry.task(config.task)
     options = build_options(task, config.options)
     backbone = backbone_of(config, registry)
@@ -85,6 +87,7 @@ def prepare_run(config: RunConfig, registry: Registry, world: World, say: Say, *
     if validation:
         _refuse_unknown_metric(config, registry, task, setup, validation)
     spec = factory(setup)
+    task = headed(task, spec)
     new_tokens = _teach_characters(config, backbone, data.train, say)
     settings = encode_settings(backbone, spec, setup, config.data.max_length, config.data.stride)
     encode = Encoder(task, backbone, spec, settings, world, say, cache=config.data.cache)

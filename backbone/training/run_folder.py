@@ -12,6 +12,7 @@ from typing import Any
 
 from polyhead.backbone.checkpoint.disk import is_draft, put_in_order, write_text
 from polyhead.backbone.evaluation.scoring import Evaluation
+from polyhead.backbone.training.provenance import FILE as PROVENANCE_FILE
 from polyhead.registry import RunError
 
 CONFIG_FILE = "config.yaml"
@@ -47,6 +48,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """Return the scores by split."""
         return self.root / "metrics.json"
+
+    @property
+    def provenance(self) -> Path:
+        """Return what each start of the run used, by distribution and version."""
+        return self.root / PROVENANCE_FILE
 
     @property
     def report(self) -> Path:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from polyhead.plugins.classification import data, metrics
 from polyhead.plugins.classification import head as heads
-from polyhead.registry import Column, HeadFactory, Metric, Perturbation, Task, TextExample, hookimpl
+from polyhead.registry import Column, Metric, NamedHead, Perturbation, Task, TextExample, hookimpl
 from polyhead.registry.toolkit.label_predictions import LabelPrediction, LabelSetPrediction
 from polyhead.registry.toolkit.perturbations import text_perturbations
+from polyhead.registry.toolkit.sample_rows import sample_rows
 
 polyhead_api_version = 1
 
@@ -37,6 +40,7 @@ TASK: Task[TextExample, LabelPrediction | LabelSetPrediction] = Task(
     headline=metrics.headline,
     baseline_name="majority class",
     baseline=metrics.baseline,
+    samples=partial(sample_rows, __package__),
     calibrate=metrics.calibrate,
 )
 
@@ -48,9 +52,10 @@ def polyhead_register_tasks() -> list[Task[TextExample, LabelPrediction | LabelS
 
 
 @hookimpl
-def polyhead_provide_head(task: str, head: str) -> HeadFactory | None:
+def polyhead_register_heads() -> list[NamedHead]:
     """Offer the toolkit's mean-pooled head beside the default one, for every family."""
-    return heads.pooled_head if (task, head) == ("classification", "pooled") else None
+    summary = "a linear layer on the mean of the tokens' states"
+    return [NamedHead("pooled", "classification", summary, dict.fromkeys(TASK.heads, heads.pooled_head))]
 
 
 @hookimpl

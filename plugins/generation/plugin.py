@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from polyhead.plugins.generation import data, metrics
 from polyhead.plugins.generation import head as heads
 from polyhead.registry import Column, Metric, Task, hookimpl
 from polyhead.registry.toolkit.language_model import reduction
+from polyhead.registry.toolkit.sample_rows import sample_rows
 
 polyhead_api_version = 1
 
@@ -45,11 +48,13 @@ TASK: Task[data.GenerationExample, heads.GenerationPrediction] = Task(
             "generation",
             metrics.score,
             lower_is_better=frozenset({"perplexity", "bits_per_byte", "bits_per_character", "repetition"}),
+            perfect={"perplexity": 1.0},
         ),
     ),
     headline=metrics.headline,
     baseline_name="characters by frequency",
     baseline=metrics.baseline,
+    samples=partial(sample_rows, __package__),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from polyhead.plugins.ner import data, metrics
 from polyhead.plugins.ner import head as heads
@@ -12,6 +13,7 @@ from polyhead.plugins.ner.data import NerExample
 from polyhead.plugins.ner.head import NerPrediction
 from polyhead.registry import Column, Metric, Perturbation, Task, hookimpl
 from polyhead.registry.toolkit.perturbations import widen
+from polyhead.registry.toolkit.sample_rows import sample_rows
 
 polyhead_api_version = 1
 
@@ -45,6 +47,7 @@ TASK: Task[NerExample, NerPrediction] = Task(
     headline=metrics.headline,
     baseline_name="entities of the training data looked up",
     baseline=metrics.baseline,
+    samples=partial(sample_rows, __package__),
 )
 
 

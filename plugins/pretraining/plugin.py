@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from polyhead.plugins.pretraining import data, metrics
 from polyhead.plugins.pretraining import head as heads
 from polyhead.registry import Column, EncodeSettings, Family, Feature, HeadFactory, Metric, Task, hookimpl
 from polyhead.registry.toolkit.language_model import restoration
+from polyhead.registry.toolkit.sample_rows import sample_rows
 
 polyhead_api_version = 1
 
@@ -49,10 +51,18 @@ def _objective(
         loss=heads.loss,
         decode=heads.decode,
         reduction=restoration,
-        metrics=(Metric("restoration", metrics.score, lower_is_better=frozenset({"perplexity", "bits_per_token"})),),
+        metrics=(
+            Metric(
+                "restoration",
+                metrics.score,
+                lower_is_better=frozenset({"perplexity", "bits_per_token"}),
+                perfect={"perplexity": 1.0},
+            ),
+        ),
         headline=metrics.headline,
         baseline_name="words by frequency",
         baseline=metrics.baseline,
+        samples=partial(sample_rows, __package__),
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from polyhead.plugins.qa import data, metrics
 from polyhead.plugins.qa import head as heads
-from polyhead.registry import Column, HeadFactory, Metric, Perturbation, Task, hookimpl
+from polyhead.registry import Column, Metric, NamedHead, Perturbation, Task, hookimpl
 from polyhead.registry.toolkit.perturbations import drop_punctuation, swap_neighbours
 from polyhead.registry.toolkit.question_answering import AnswerPrediction, QuestionExample
+from polyhead.registry.toolkit.sample_rows import sample_rows
 
 polyhead_api_version = 1
 
@@ -41,10 +43,12 @@ TASK: Task[QuestionExample, AnswerPrediction] = Task(
     count_targets=heads.count_targets,
     loss=heads.loss,
     decode=heads.decode,
+    perfect_outputs=heads.perfect_outputs,
     metrics=(Metric("qa", metrics.score),),
     headline=metrics.headline,
     baseline_name="no answer, or the sentence with most words of the question",
     baseline=metrics.baseline,
+    samples=partial(sample_rows, __package__),
     text_column="question",
     calibrate=metrics.calibrate,
 )
@@ -57,10 +61,10 @@ def polyhead_register_tasks() -> list[Task[QuestionExample, AnswerPrediction]]:
 
 
 @hookimpl
-def polyhead_provide_head(task: str, family: str, head: str) -> HeadFactory | None:
+def polyhead_register_heads() -> list[NamedHead]:
     """Offer the toolkit's head, on the encoder's states, where ``transformers`` reads the decoder's."""
-    known = task == "qa" and family in TASK.heads
-    return heads.span_head if known and head == "span" else None
+    summary = "start and end scored on the encoder's states"
+    return [NamedHead("span", "qa", summary, dict.fromkeys(TASK.heads, heads.span_head))]
 
 
 @hookimpl

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from polyhead.plugins.sentiment import data, metrics
 from polyhead.plugins.sentiment import head as heads
-from polyhead.registry import Column, HeadFactory, Metric, Perturbation, Task, TextExample, hookimpl
+from polyhead.registry import Column, Metric, NamedHead, Perturbation, Task, TextExample, hookimpl
 from polyhead.registry.toolkit.perturbations import perturbations_of_the_text
+from polyhead.registry.toolkit.sample_rows import sample_rows
 
 polyhead_api_version = 1
 
@@ -34,6 +37,7 @@ TASK: Task[TextExample, metrics.Answer] = Task(
     headline=metrics.headline,
     baseline_name="majority class",
     baseline=metrics.baseline,
+    samples=partial(sample_rows, __package__),
 )
 
 
@@ -44,9 +48,10 @@ def polyhead_register_tasks() -> list[Task[TextExample, metrics.Answer]]:
 
 
 @hookimpl
-def polyhead_provide_head(task: str, head: str) -> HeadFactory | None:
+def polyhead_register_heads() -> list[NamedHead]:
     """Offer the toolkit's mean-pooled head beside the default one, for every family."""
-    return heads.pooled_head if (task, head) == ("sentiment", "pooled") else None
+    summary = "a linear layer on the mean of the tokens' states"
+    return [NamedHead("pooled", "sentiment", summary, dict.fromkeys(TASK.heads, heads.pooled_head))]
 
 
 @hookimpl

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from polyhead.plugins.similarity.data import SimilarityExample
-from polyhead.registry import HeadSpec, LabelField, LossSum, Output, RunError, TaskSetup, Window
+from polyhead.registry import Feature, HeadSpec, LabelField, LossSum, Output, RunError, TaskSetup, Window
 from polyhead.registry.toolkit.embedding_encoding import by_text
 from polyhead.registry.toolkit.single_label import pooled_head as pooled_label_head
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+PERFECT_WIDTH, ALMOST_NONE = 32, 1e-9
+"""Of the vectors, and the least share, that a perfect head gives."""
 DECIMALS = 8
 """Of written vectors: float32 has no more."""
 
@@ -209,6 +211,30 @@ def decode(example: SimilarityExample, windows: Sequence[Window], setup: TaskSet
     if example.kind == "positives":
         object.__setattr__(prediction, "vectors", (units[0], units[1]))
     return prediction
+
+
+def perfect_outputs(feature: Feature, setup: TaskSetup) -> Mapping[str, np.ndarray]:
+    """Give vectors whose cosines are what the texts' similarity is meant to be, or the log-odds of that.
+
+    Without a target the second text is as the first, further ones have nothing of it, and other examples neither.
+    """
+    import numpy as np  # heavy: kept out of plugin discovery
+
+    labels = {name: float(np.asarray(value)) for name, value in feature.labels.items()}
+    target = labels.get("target", 1.0)
+    if setup.options.architecture == "cross-encoder":
+        log_odds = math.log(max(target, ALMOST_NONE) / max(1 - target, ALMOST_NONE))
+        positive, count = setup.facts.get("positive", 0), len(setup.facts.get("head_labels", ())) or 1
+        return {"logits": log_odds * (np.arange(count) == positive)}
+    cosine = {0.0: 1.0, 1.0: target}.get(labels["text"], 0.0)
+    axes = np.eye(2)  # the same for all: equal targets are to give equal cosines
+    if "target" not in labels:
+        axes = np.random.default_rng(feature.example).standard_normal((2, PERFECT_WIDTH))
+        axes[1] -= axes[1] @ _unit(axes[0]) * _unit(axes[0])
+    return {
+        "embedding": cosine * _unit(axes[0]) + math.sqrt(1 - cosine**2) * _unit(axes[1]),
+        "weight": np.ones(1),
+    }
 
 
 def _told(example: SimilarityExample, similarities: Sequence[float], setup: TaskSetup) -> SimilarityPrediction:

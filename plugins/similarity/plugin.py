@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from polyhead.plugins.similarity import data, metrics
 from polyhead.plugins.similarity import head as heads
@@ -12,6 +13,7 @@ from polyhead.plugins.similarity.data import SimilarityExample
 from polyhead.plugins.similarity.head import SimilarityPrediction
 from polyhead.registry import Column, Metric, Perturbation, Task, hookimpl
 from polyhead.registry.toolkit import perturbations
+from polyhead.registry.toolkit.sample_rows import sample_rows
 
 polyhead_api_version = 1
 
@@ -48,11 +50,13 @@ TASK: Task[SimilarityExample, SimilarityPrediction] = Task(
     count_targets=heads.count_targets,
     loss=heads.loss,
     decode=heads.decode,
+    perfect_outputs=heads.perfect_outputs,
     metrics=(Metric("similarity", metrics.score),),
     headline=metrics.headline,
     calibrate=metrics.calibrate,
     baseline_name="TF-IDF of 1-3 characters",
     baseline=metrics.baseline,
+    samples=partial(sample_rows, __package__),
     search=heads.search,
     extra_files=data.extra_files,
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from polyhead.plugins.summarization import data, metrics
 from polyhead.plugins.summarization import head as heads
 from polyhead.registry import Column, Metric, Task, hookimpl
 from polyhead.registry.toolkit.language_model import reduction
+from polyhead.registry.toolkit.sample_rows import sample_rows
 
 polyhead_api_version = 1
 
@@ -43,6 +46,7 @@ TASK: Task[data.SummarizationExample, heads.SummaryPrediction] = Task(
     headline=metrics.headline,
     baseline_name="first sentences",
     baseline=metrics.baseline,
+    samples=partial(sample_rows, __package__),
 )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from polyhead.plugins.translation import data, metrics
 from polyhead.plugins.translation import head as heads
 from polyhead.registry import Column, Metric, Task, hookimpl
 from polyhead.registry.toolkit.language_model import reduction
+from polyhead.registry.toolkit.sample_rows import sample_rows
 
 polyhead_api_version = 1
 
@@ -45,6 +48,7 @@ TASK: Task[data.TranslationExample, heads.TranslationPrediction] = Task(
     headline=metrics.headline,
     baseline_name="the source as it is",
     baseline=metrics.baseline,
+    samples=partial(sample_rows, __package__),
 )
 
 

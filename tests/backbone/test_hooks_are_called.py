@@ -25,8 +25,10 @@ from polyhead.registry import (
     HeadSpec,
     Metric,
     NamedBackbone,
+    NamedHead,
     Perturbation,
     PluginError,
+    Reader,
     Registry,
     Scores,
     SourceRow,
@@ -65,20 +67,20 @@ class Outside:
         return [Command("greet", "Say hello.", len)]
 
     @hookimpl
-    def polyhead_read_rows(self, path, format):  # noqa: A002
-        self.asked["polyhead_read_rows"] += 1
-        return self._rows(path) if format == "rows" else None
+    def polyhead_register_readers(self):
+        self.asked["polyhead_register_readers"] += 1
+        return [Reader("rows", "a mood and a text a line", self._rows)]
 
-    def _rows(self, path: Path) -> Iterator[SourceRow]:
+    def _rows(self, path: Path, encoding: str | None) -> Iterator[SourceRow]:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             mood, text = line.split(":", 1)
             self.used["reader"] += 1
             yield SourceRow(number, {"text": text, "label": mood})
 
     @hookimpl
-    def polyhead_provide_head(self, task, family, head):
-        self.asked["polyhead_provide_head"] += 1
-        return self._head if (task, family, head) == ("mood", "encoder", "mine") else None
+    def polyhead_register_heads(self):
+        self.asked["polyhead_register_heads"] += 1
+        return [NamedHead("mine", "mood", "a pooled one", {"encoder": self._head})]
 
     def _head(self, setup: TaskSetup) -> HeadSpec:
         self.used["head"] += 1

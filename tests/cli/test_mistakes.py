@@ -190,7 +190,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     ),
     "an unknown head": (
         lambda p: p.finetune("head=pooling"),
-        "task 'sentiment' has no head 'pooling' for family encoder",
+        "task 'sentiment' has no head 'pooling'. Did you mean 'pooled'? Available: default, pooled.",
     ),
     "an unknown option": (
         lambda p: p.finetune("options.multilabel=true", task="classification"),

@@ -14,7 +14,7 @@ TRAINING = (
     "evaluate_every, gradient_clipping, keep_best, keep_checkpoints, learning_rate, log_every, log_to, max_steps, "
     "metric, optimizer, patience, precision, schedule, seed, validate_generation, warmup, weight_decay"
 )
-TOP = "backbone, data, deepspeed, head, layout, offload_folder, options, output, partition, task, training"
+TOP = "backbone, data, deepspeed, head, layout, offload_folder, options, output, partition, plugins, task, training"
 
 
 def message(overrides: list[str], recipe: str = "sentiment") -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from polyhead.backbone.data.readers import format_of, polyhead_read_rows
+from polyhead.backbone.data.readers import format_of, read_rows
 
 SAMPLES = Path(__file__).parents[2] / "configs" / "samples"
 FILES = sorted(SAMPLES.glob("*/*.jsonl*"))
@@ -18,7 +18,7 @@ MOST_BYTES = 8_500_000
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    rows = list(polyhead_read_rows(path, format_of(path), None))
+    rows = list(read_rows(path, format_of(path), None))
     assert [row.problem for row in rows if row.problem] == []
     return [dict(row.row) for row in rows]
 

@@ -23,8 +23,9 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 
 
 def files_of(room: str) -> set[str]:
+    """Return the files of a room as a wheel names them, without those that build a plugin as a wheel of its own."""
     files = (path for path in (ROOT / room).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {f"polyhead/{path.relative_to(ROOT).as_posix()}" for path in files}
+    return {f"polyhead/{path.relative_to(ROOT).as_posix()}" for path in files if path.name != "pyproject.toml"}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,8 @@ def test_the_wheel_holds_recipes_samples_and_type_markers(wheel: Path) -> None:
     configs = wheel / "polyhead" / "configs"
     assert list((configs / "recipes").glob("*.yaml"))
     assert list((configs / "samples").rglob("*.jsonl"))
+    assert list((wheel / "polyhead" / "plugins").glob("*/samples.jsonl"))
+    assert list((wheel / "polyhead" / "registry" / "templates").rglob("*.template"))
     assert [room for room in ROOMS if not (wheel / "polyhead" / room / "py.typed").is_file()] == []
 
 

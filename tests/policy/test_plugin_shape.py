@@ -19,13 +19,13 @@ REQUIRED = {
 """What every task needs, by the file that holds it."""
 OPTIONAL = {
     "data": {"encode_prompts", "corrupt", "setup_from_folder", "extra_files", "follow_up"},
-    "head": {"generation", "together", "search"},
+    "head": {"generation", "together", "search", "perfect_outputs"},
     "metrics": {"calibrate"},
 }
 """What only some tasks need; head.py may also hold further head factories, named ``..._head``."""
 SEVERAL = {"pretraining": ("causal", "masked", "spans", "denoising")}
 """Folders of several tasks: what differs between them ends in one of these words (``encode_masked``)."""
-FILES = {"README.md", "__init__.py", "data.py", "head.py", "metrics.py", "plugin.py"}
+FILES = {"README.md", "__init__.py", "data.py", "head.py", "metrics.py", "plugin.py", "pyproject.toml", "samples.jsonl"}
 NAMES = sorted(folder.name for folder in PLUGINS.iterdir() if folder.is_dir() and folder.name != "__pycache__")
 
 

@@ -12,6 +12,7 @@ from polyhead.registry import (
     Metric,
     Perturbation,
     PluginError,
+    Reader,
     RunEnd,
     RunStart,
     Scores,
@@ -63,75 +64,95 @@ def perturbation(name: str) -> Perturbation:
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def reader_of(wanted: str, *rows: object):
-    def polyhead_read_rows(path, format, encoding):  # noqa: A002
-        return iter(rows) if format == wanted else None
+def readers_of(*formats: str, read=lambda path, encoding: iter(())):
+    def polyhead_register_readers():
+        return [Reader(name, "rows", read) for name in formats]
 
-    return polyhead_read_rows
+    return polyhead_register_readers
 
 
 def test_the_reader_of_the_format_is_found(site):
     row = SourceRow(1, {"text": "很好"})
-    site.install("acme-nlp", "2.1", excel=site.plugin(reader_of("xlsx", row)))
-    site.install("beta-nlp", "1.0", feather=site.plugin(reader_of("feather")))
+    site.install(
+        "acme-nlp", "2.1", excel=site.plugin(readers_of("xlsx", "ods", read=lambda path, encoding: iter([row])))
+    )
+    site.install("beta-nlp", "1.0", feather=site.plugin(readers_of("feather")))
+    registry = site.load()
 
-    assert list(site.load().read_rows(Path("a.xlsx"), "xlsx", None)) == [row]
+    assert list(registry.read_rows(Path("a.xlsx"), "xlsx", None)) == [row]
+    assert list(registry.readers()) == ["feather", "ods", "xlsx"]
 
 
-def test_a_reader_is_told_path_format_and_encoding(site):
+def test_a_reader_is_told_path_and_encoding(site):
     told = []
 
-    def polyhead_read_rows(path, format, encoding):  # noqa: A002
-        told.append((path, format, encoding))
+    def read(path, encoding):
+        told.append((path, encoding))
+        return iter(())
 
-    site.install("acme-nlp", "2.1", excel=site.plugin(polyhead_read_rows))
-    with pytest.raises(DataError):
-        site.load().read_rows(Path("数据.xlsx"), "xlsx", "gb18030")
+    site.install("acme-nlp", "2.1", excel=site.plugin(readers_of("xlsx", read=read)))
+    site.load().read_rows(Path("数据.xlsx"), "xlsx", "gb18030")
 
-    assert told == [(Path("数据.xlsx"), "xlsx", "gb18030")]
+    assert told == [(Path("数据.xlsx"), "gb18030")]
 
 
-def test_an_installed_reader_goes_before_a_built_in_one(site):
+def test_a_format_of_polyhead_s_stays_its_own_until_another_reader_is_chosen(site):
     ours, theirs = SourceRow(1, {"text": "ours"}), SourceRow(1, {"text": "theirs"})
-    site.install("acme-nlp", "2.1", excel=site.plugin(reader_of("csv", theirs)))
+    site.install("acme-nlp", "2.1", excel=site.plugin(readers_of("csv", read=lambda path, encoding: iter([theirs]))))
+    registry = site.load(site.plugin(readers_of("csv", read=lambda path, encoding: iter([ours]))))
 
-    registry = site.load(site.plugin(reader_of("csv", ours)))
-
+    assert list(registry.read_rows(Path("a.csv"), "csv", None)) == [ours]
+    registry.choose("acme-nlp:csv")
     assert list(registry.read_rows(Path("a.csv"), "csv", None)) == [theirs]
+
+
+def test_a_format_that_two_plugins_read_is_refused_until_one_is_chosen(site):
+    site.install("acme-nlp", "2.1", excel=site.plugin(readers_of("xlsx")))
+    site.install("beta-nlp", "1.0", sheets=site.plugin(readers_of("xlsx")))
+    registry = site.load()
+
+    with pytest.raises(PluginError) as raised:
+        registry.read_rows(Path("a.xlsx"), "xlsx", None)
+    assert str(raised.value) == (
+        "reader 'xlsx' is registered by plugin 'excel' of acme-nlp 2.1 and by plugin 'sheets' of beta-nlp 1.0; "
+        "choose by --plugin acme-nlp:xlsx or --plugin beta-nlp:xlsx, or uninstall one of them"
+    )
+    registry.choose("beta-nlp:xlsx")
+    assert list(registry.read_rows(Path("a.xlsx"), "xlsx", None)) == []
 
 
 def test_a_format_that_nobody_reads_is_named(site):
     with pytest.raises(DataError) as raised:
-        site.load(site.plugin(reader_of("csv"))).read_rows(Path("data/文件.xlsx"), "xlsx", None)
+        site.load(site.plugin(readers_of("csv", "xls"))).read_rows(Path("data/文件.xlsx"), "xlsx", None)
 
-    assert str(raised.value) == "data/文件.xlsx: no plugin reads the format 'xlsx'"
+    assert str(raised.value) == (
+        "data/文件.xlsx: nothing reads the format 'xlsx'. Did you mean 'xls'? Available: csv, xls. State another with "
+        "data.format=, or install a plugin that reads 'xlsx'."
+    )
 
 
 def test_a_reader_that_breaks_is_named(site):
-    def polyhead_read_rows():
+    def read(path, encoding):
         raise KeyError("sheet")
 
-    site.install("acme-nlp", "2.1", excel=site.plugin(polyhead_read_rows))
+    site.install("acme-nlp", "2.1", excel=site.plugin(readers_of("xlsx", read=read)))
 
     with pytest.raises(PluginError) as raised:
         site.load().read_rows(Path("a.xlsx"), "xlsx", None)
-    assert str(raised.value) == "plugin 'excel' of acme-nlp 2.1: polyhead_read_rows failed: KeyError: 'sheet'"
+    assert str(raised.value) == "plugin 'excel' of acme-nlp 2.1: reader 'xlsx' failed: KeyError: 'sheet'"
     assert isinstance(raised.value.__cause__, KeyError)
 
 
 def test_a_reader_that_breaks_between_two_rows_is_named(site):
-    def broken_rows():
+    def read(path, encoding):
         yield SourceRow(1, {})
         raise KeyError("sheet")
 
-    def polyhead_read_rows():
-        return broken_rows()
-
-    site.install("acme-nlp", "2.1", excel=site.plugin(polyhead_read_rows))
+    site.install("acme-nlp", "2.1", excel=site.plugin(readers_of("xlsx", read=read)))
     rows = site.load().read_rows(Path("a.xlsx"), "xlsx", None)
 
     assert next(rows) == SourceRow(1, {})
-    with pytest.raises(PluginError, match=r"^plugin 'excel' of acme-nlp 2.1: polyhead_read_rows failed: KeyError"):
+    with pytest.raises(PluginError, match=r"^plugin 'excel' of acme-nlp 2.1: reader 'xlsx' failed: KeyError"):
         next(rows)
 
 
@@ -140,12 +161,12 @@ def test_what_a_reader_says_of_the_file_reaches_the_user_unchanged(site):
         raise DataError("a.xlsx: sheet 2 is empty")
         yield
 
-    def polyhead_read_rows(path):
+    def read(path, encoding):
         if path.name == "a.xlsx":
             return broken_rows()
         raise DataError(f"{path}: is locked")
 
-    site.install("acme-nlp", "2.1", excel=site.plugin(polyhead_read_rows))
+    site.install("acme-nlp", "2.1", excel=site.plugin(readers_of("xlsx", read=read)))
     registry = site.load()
 
     with pytest.raises(DataError, match=r"^a.xlsx: sheet 2 is empty$"):
@@ -162,14 +183,11 @@ def test_what_a_reader_says_of_the_file_reaches_the_user_unchanged(site):
     ],
 )
 def test_a_reader_that_gives_something_else_is_named(site, answer, problem):
-    def polyhead_read_rows():
-        return answer
-
-    site.install("acme-nlp", "2.1", excel=site.plugin(polyhead_read_rows))
+    site.install("acme-nlp", "2.1", excel=site.plugin(readers_of("xlsx", read=lambda path, encoding: answer)))
 
     with pytest.raises(PluginError) as raised:
         list(site.load().read_rows(Path("a.xlsx"), "xlsx", None))
-    assert str(raised.value) == f"plugin 'excel' of acme-nlp 2.1: polyhead_read_rows {problem}"
+    assert str(raised.value) == f"plugin 'excel' of acme-nlp 2.1: reader 'xlsx' {problem}"
 
 
 # ── metrics and perturbations ───────────────────────────────────────────────────────────────────────────
@@ -216,6 +234,29 @@ def test_metrics_that_break_name_the_plugin(site, answer, problem):
     assert str(raised.value) == f"plugin 'more' of beta-nlp 1.0: {problem}"
 
 
+def perturbations_of(*names: str):
+    def polyhead_register_perturbations(task):
+        return [perturbation(name) for name in names]
+
+    return polyhead_register_perturbations
+
+
+def test_a_perturbation_of_polyhead_s_stays_its_own(site):
+    ours = perturbation("typos")
+
+    def polyhead_register_perturbations(task):
+        return [ours]
+
+    site.install("acme-nlp", "2.1", more=site.plugin(perturbations_of("typos", "shouting")))
+    built_in = site.task_plugin("sentiment")
+    built_in.polyhead_register_perturbations = hookimpl(polyhead_register_perturbations)
+
+    found = site.load(built_in).perturbations("sentiment")
+
+    assert list(found) == ["shouting", "typos"]
+    assert found["typos"] is ours
+
+
 def test_perturbations_are_known_by_name(site):
     typing_errors, lower_case = perturbation("typos"), perturbation("lower-case")
 
@@ -232,14 +273,15 @@ def test_perturbations_are_known_by_name(site):
 
 
 def test_a_perturbation_that_two_plugins_claim_is_refused(site):
-    def polyhead_register_perturbations():
-        return [perturbation("typos")]
+    site.install("acme-nlp", "2.1", one=site.plugin(perturbations_of("typos")))
+    site.install("beta-nlp", "1.0", two=site.plugin(perturbations_of("typos")))
 
-    site.install("acme-nlp", "2.1", one=site.plugin(polyhead_register_perturbations))
-    site.install("beta-nlp", "1.0", two=site.plugin(polyhead_register_perturbations))
-
-    with pytest.raises(PluginError, match=r"'typos' is registered by plugin 'one' of acme.* plugin 'two' of beta"):
+    with pytest.raises(PluginError) as raised:
         site.load(site.task_plugin("sentiment")).perturbations("sentiment")
+    assert str(raised.value) == (
+        "sentiment perturbation 'typos' is registered by plugin 'one' of acme-nlp 2.1 and by plugin 'two' of "
+        "beta-nlp 1.0; leave one of them out by POLYHEAD_LOAD_PLUGINS, or uninstall it"
+    )
 
 
 # ── the life of a run ───────────────────────────────────────────────────────────────────────────────────

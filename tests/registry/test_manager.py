@@ -7,8 +7,11 @@ import pytest
 from polyhead.registry import (
     BackboneError,
     Command,
+    Metric,
     NamedBackbone,
+    NamedHead,
     PluginError,
+    Reader,
     Registry,
     UnknownNameError,
     discovery,
@@ -73,6 +76,41 @@ def test_plugins_are_listed_with_what_they_bring(site):
     ]
 
 
+def test_a_plugin_s_listing_holds_all_that_it_adds(site):
+    def polyhead_register_heads():
+        return [NamedHead("crf", "topics", "chains", {})]
+
+    def polyhead_register_metrics(task):
+        return [Metric("fairness", lambda predictions, examples, setup: None)] if task == "topics" else []
+
+    def polyhead_register_readers():
+        return [Reader("xlsx", "sheets", lambda path, encoding: iter(()))]
+
+    hooks = (polyhead_register_heads, polyhead_register_metrics, polyhead_register_readers)
+    site.install("acme-nlp", "2.1", more=site.plugin(*hooks, polyhead_api_version=1))
+    site.install("beta-nlp", "1.0", topics=site.task_plugin("topics"))
+
+    more, topics = site.load().plugins()
+
+    assert more.adds() == {"heads": ("topics:crf",), "metrics": ("topics:fairness",), "readers": ("xlsx",)}
+    assert topics.adds() == {"tasks": ("topics",)}
+    assert (more.api_version, topics.api_version) == (1, None)
+    assert 0 <= more.seconds < 1
+
+
+def test_a_hook_that_fails_in_a_listing_is_said_of_its_plugin_alone(site):
+    def polyhead_register_metrics(task):
+        raise KeyError(task)
+
+    site.install("acme-nlp", "2.1", more=site.plugin(polyhead_register_metrics))
+    site.install("beta-nlp", "1.0", topics=site.task_plugin("topics"))
+
+    more, topics = site.load().plugins()
+
+    assert (more.status, topics.problems) == ("ok", ())
+    assert more.problems == ("plugin 'more' of acme-nlp 2.1: polyhead_register_metrics failed: KeyError: 'topics'",)
+
+
 def test_built_in_plugins_come_first_and_need_no_entry_point(site):
     built_in = site.task_plugin("sentiment", __name__="polyhead.somewhere.zebra")
     site.install("acme-nlp", "2.1", antelope=site.task_plugin("topics"))
@@ -123,7 +161,7 @@ def test_a_plugin_that_cannot_be_imported_is_reported_and_skipped(site, source, 
         ("feelings", "broken"),
         ("topics", "ok"),
     ]
-    assert error.rstrip(";") in registry.plugins()[0].error
+    assert error.rstrip(";") in registry.plugins()[0].problems[0]
 
 
 def test_a_missing_module_names_the_command_that_installs_it(site):
@@ -164,15 +202,15 @@ def test_a_misspelt_hook_is_reported_and_only_its_plugin_left_out(site):
 
 
 def test_a_wrong_argument_of_a_hook_is_reported(site):
-    def polyhead_read_rows(path, formt):
+    def polyhead_register_metrics(tsk):
         return None
 
-    site.install("acme-nlp", "2.1", reader=site.plugin(polyhead_read_rows))
+    site.install("acme-nlp", "2.1", metrics=site.plugin(polyhead_register_metrics))
     site.install("beta-nlp", "1.0", topics=site.task_plugin("topics"))
 
     registry = site.load()
 
-    expected = "polyhead_read_rows takes (path, format, encoding), not 'formt'. Did you mean 'format'?"
+    expected = "polyhead_register_metrics takes (task), not 'tsk'. Did you mean 'task'?"
     assert expected in only_broken(registry)
     assert list(registry.tasks()) == ["topics"]
 
@@ -206,15 +244,6 @@ def test_a_plugin_without_hooks_is_reported(site):
     site.install("acme-nlp", "2.1", feelings="answer = 42")
 
     assert "implements no hook" in only_broken(site.load())
-
-
-def test_a_reader_that_yields_by_itself_is_reported(site):
-    def polyhead_read_rows(path):
-        yield path
-
-    site.install("acme-nlp", "2.1", reader=site.plugin(polyhead_read_rows))
-
-    assert "polyhead_read_rows has a yield, so it claims every format" in only_broken(site.load())
 
 
 def test_a_wrapper_is_reported(site):
@@ -371,14 +400,13 @@ def test_a_task_that_two_distributions_claim_is_listed_as_a_clash_and_refused_wh
     assert list(registry.tasks()) == ["topics"]
     message = (
         "task 'sentiment' is registered by plugin 'feelings' of acme-nlp 2.1 and by plugin 'moods' of "
-        "beta-nlp 1.0; choose by POLYHEAD_LOAD_PLUGINS, as in POLYHEAD_LOAD_PLUGINS=feelings,topics for that "
-        "of acme-nlp, or uninstall one of them"
+        "beta-nlp 1.0; choose by --plugin acme-nlp:sentiment or --plugin beta-nlp:sentiment, or uninstall one of them"
     )
     assert [str(clash) for clash in registry.clashes()] == [message]
-    assert [(info.name, info.status, info.error) for info in registry.plugins()] == [
-        ("feelings", "ok", message),
-        ("moods", "ok", message),
-        ("topics", "ok", ""),
+    assert [(info.name, info.status, info.problems) for info in registry.plugins()] == [
+        ("feelings", "ok", (message,)),
+        ("moods", "ok", (message,)),
+        ("topics", "ok", ()),
     ]
     with pytest.raises(PluginError) as raised:
         registry.task("sentiment")
@@ -388,21 +416,45 @@ def test_a_task_that_two_distributions_claim_is_listed_as_a_clash_and_refused_wh
 def test_the_way_out_of_a_clash_works(site):
     site.install("acme-nlp", "2.1", sentiment=site.task_plugin("sentiment"))
     site.install("beta-nlp", "1.0", sentiment=site.task_plugin("sentiment"))
-    remedy = site.load().clashes()[0].remedy
-    limit = remedy.partition("POLYHEAD_LOAD_PLUGINS=")[2].split()[0]
+    registry = site.load()
+    choice = registry.clashes()[0].remedy.rpartition("--plugin ")[2].partition(",")[0]
 
-    registry = site.load(POLYHEAD_LOAD_PLUGINS=limit)
+    registry.choose(choice)
 
-    assert limit == "acme-nlp:sentiment"
+    assert choice == "beta-nlp:sentiment"
+    assert registry.tasks()["sentiment"].distribution == "beta-nlp"
+    assert registry.clashes()[0].remedy == "that of beta-nlp is taken, unless you say --plugin acme-nlp:sentiment"
+
+
+def test_polyhead_keeps_its_own_names_until_another_is_chosen(site):
+    site.install("acme-nlp", "2.1", feelings=site.task_plugin("sentiment"), topics=site.task_plugin("topics"))
+    registry = site.load(site.task_plugin("sentiment"))
+
+    assert registry.tasks()["sentiment"].distribution == "polyhead"
+    assert registry.clashes()[0].remedy == "that of polyhead is taken, unless you say --plugin acme-nlp:sentiment"
+    registry.choose("acme-nlp:sentiment")
     assert registry.tasks()["sentiment"].distribution == "acme-nlp"
 
 
-def test_a_clash_with_a_built_in_plugin_keeps_the_built_in_one(site):
-    site.install("acme-nlp", "2.1", feelings=site.task_plugin("sentiment"), topics=site.task_plugin("topics"))
-    built_in = site.task_plugin("sentiment")
-    remedy = site.load(built_in).clashes()[0].remedy
+def test_two_plugins_of_one_distribution_are_told_apart_by_the_limit(site):
+    site.install("acme-nlp", "2.1", a=site.task_plugin("sentiment"), b=site.task_plugin("sentiment"))
+    registry = site.load()
 
-    assert "POLYHEAD_LOAD_PLUGINS=topics for that of polyhead" in remedy
+    assert registry.clashes()[0].remedy == "leave one of them out by POLYHEAD_LOAD_PLUGINS, or upgrade acme-nlp"
+    registry.choose("acme-nlp:sentiment")
+    assert registry.tasks() == {}
+
+
+@pytest.mark.parametrize(
+    ("choice", "near"),
+    [("acme-nlp:sentimnt", " Did you mean 'acme-nlp:sentiment'?"), ("sentiment", " Did you mean"), ("other:x", "")],
+)
+def test_a_choice_that_nothing_answers_to_is_an_error(site, choice, near):
+    site.install("acme-nlp", "2.1", feelings=site.task_plugin("sentiment"))
+
+    with pytest.raises(UnknownNameError) as raised:
+        site.load().choose(choice)
+    assert str(raised.value).startswith(f"nothing is called '{choice}'; expected DISTRIBUTION:NAME.{near}")
 
 
 def test_an_unknown_task_is_answered_with_the_nearest_and_the_list(site):
@@ -461,11 +513,12 @@ def test_a_backbone_that_two_plugins_claim_is_refused_when_asked_for(site):
         return [backbone("minilm")]
 
     site.install("acme-nlp", "2.1", models=site.plugin(polyhead_register_backbones))
-    registry = site.load(site.plugin(polyhead_register_backbones))
+    site.install("beta-nlp", "1.0", more=site.plugin(polyhead_register_backbones))
+    registry = site.load()
 
     assert registry.backbones() == {}
     with pytest.raises(
-        PluginError, match=r"backbone 'minilm' is registered by plugin 'models' of acme-nlp 2.1 and by plugin 'made_"
+        PluginError, match=r"backbone 'minilm' is registered by plugin 'models' of acme-nlp 2.1 and by plugin 'more'"
     ):
         registry.backbone("minilm")
 
@@ -492,7 +545,9 @@ def test_a_command_that_two_plugins_claim_is_a_clash(site):
     site.install("acme-nlp", "2.1", one=site.plugin(polyhead_register_commands))
     site.install("beta-nlp", "1.0", two=site.plugin(polyhead_register_commands))
 
-    assert [(clash.kind, clash.name) for clash in site.load().clashes()] == [("command", "export")]
+    (clash,) = site.load().clashes()
+    assert (clash.kind, clash.name) == ("command", "export")
+    assert clash.remedy == "leave one of them out by POLYHEAD_LOAD_PLUGINS, or uninstall it"
 
 
 # ── heads ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -515,53 +570,74 @@ def test_the_default_head_is_the_task_s_own(site):
     assert site.load().head_factory("sentiment", "encoder") is own_head
 
 
-def test_a_plugin_s_head_goes_before_the_task_s_own(site):
-    def polyhead_register_tasks():
-        return [site.task("sentiment", heads={"encoder": own_head})]
+def heads_of(*heads: NamedHead):
+    def polyhead_register_heads():
+        return list(heads)
 
-    def polyhead_provide_head(task, family, head):
-        return other_head if (task, family, head) == ("sentiment", "encoder", "default") else None
-
-    site.install("acme-nlp", "2.1", feelings=site.plugin(polyhead_register_tasks))
-    site.install("beta-nlp", "1.0", heads=site.plugin(polyhead_provide_head))
-
-    assert site.load().head_factory("sentiment", "encoder", "default") is other_head
+    return polyhead_register_heads
 
 
 def test_a_head_by_its_name(site):
-    def polyhead_provide_head(head):
-        return other_head if head == "attention" else None
+    attention = NamedHead("attention", "sentiment", "looks at some tokens more", {"decoder": other_head})
+    site.install("acme-nlp", "2.1", feelings=site.task_plugin("sentiment", "topics"))
+    site.install("beta-nlp", "1.0", heads=site.plugin(heads_of(attention)))
+    registry = site.load()
 
+    assert registry.head_factory("sentiment", "decoder", "attention") is other_head
+    assert registry.heads("sentiment") == {"attention": attention}
+    assert registry.heads("topics") == {}
+
+
+def test_a_head_called_default_is_refused(site):
     site.install("acme-nlp", "2.1", feelings=site.task_plugin("sentiment"))
-    site.install("beta-nlp", "1.0", heads=site.plugin(polyhead_provide_head))
+    site.install("beta-nlp", "1.0", heads=site.plugin(heads_of(NamedHead("default", "sentiment", "mine", {}))))
 
-    assert site.load().head_factory("sentiment", "decoder", "attention") is other_head
+    assert "returned a head called 'default': that name is the task's own" in only_broken(site.load())
 
 
-@pytest.mark.parametrize(("family", "head"), [("decoder", "default"), ("encoder", "attention")])
-def test_a_head_that_nobody_has_is_a_clear_error(site, family, head):
+def test_one_head_twice_for_a_task_is_refused_but_not_for_two_tasks(site):
+    first, second = (NamedHead("crf", task, "chains", {}) for task in ("ner", "topics"))
+    site.install("acme-nlp", "2.1", good=site.plugin(heads_of(first, second)))
+    site.install("beta-nlp", "1.0", bad=site.plugin(heads_of(first, first)))
+
+    assert "returned 'crf' for task 'ner' 2 times" in only_broken(site.load())
+
+
+def test_a_head_that_two_plugins_bring_is_refused_until_one_is_chosen(site):
+    site.install("acme-nlp", "2.1", tags=site.task_plugin("ner"))
+    site.install("beta-nlp", "1.0", a=site.plugin(heads_of(NamedHead("crf", "ner", "a", {"encoder": own_head}))))
+    site.install("core-nlp", "1.0", b=site.plugin(heads_of(NamedHead("crf", "ner", "b", {"encoder": other_head}))))
+    registry = site.load()
+
+    with pytest.raises(PluginError, match=r"^ner head 'crf' is registered by plugin 'a' of beta-nlp 1.0 and"):
+        registry.head_factory("ner", "encoder", "crf")
+    registry.choose("core-nlp:crf")
+    assert registry.head_factory("ner", "encoder", "crf") is other_head
+
+
+@pytest.mark.parametrize(
+    ("family", "head", "problem"),
+    [
+        ("decoder", "default", "head 'default' of task 'sentiment' supports no decoder; families that it supports: "),
+        ("decoder", "attention", "head 'attention' of task 'sentiment' supports no decoder; families that it supports"),
+        (
+            "encoder",
+            "atention",
+            "task 'sentiment' has no head 'atention'. Did you mean 'attention'?",
+        ),
+    ],
+)
+def test_a_head_that_nobody_has_is_a_clear_error(site, family, head, problem):
     def polyhead_register_tasks():
         return [site.task("sentiment", heads={"encoder-decoder": own_head, "encoder": own_head})]
 
+    attention = NamedHead("attention", "sentiment", "looks", {"encoder": other_head})
     site.install("acme-nlp", "2.1", feelings=site.plugin(polyhead_register_tasks))
+    site.install("beta-nlp", "1.0", heads=site.plugin(heads_of(attention)))
 
     with pytest.raises(BackboneError) as raised:
         site.load().head_factory("sentiment", family, head)
-    assert str(raised.value) == (
-        f"task 'sentiment' has no head '{head}' for family {family}; "
-        "families that have a default head: encoder, encoder-decoder"
-    )
-
-
-def test_a_head_that_is_no_function_names_the_plugin(site):
-    def polyhead_provide_head():
-        return "attention"
-
-    site.install("acme-nlp", "2.1", feelings=site.task_plugin("sentiment"))
-    site.install("beta-nlp", "1.0", heads=site.plugin(polyhead_provide_head))
-
-    with pytest.raises(PluginError, match=r"^plugin 'heads' of beta-nlp 1.0: polyhead_provide_head returned a str"):
-        site.load().head_factory("sentiment", "encoder")
+    assert str(raised.value).startswith(problem)
 
 
 def test_a_head_for_an_unknown_task_is_an_unknown_name(site):

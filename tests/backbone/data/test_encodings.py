@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from polyhead.backbone.data.encodings import UNDECODABLE, check_encoding, detect_encoding, open_text
-from polyhead.backbone.data.readers import format_of, polyhead_read_rows
+from polyhead.backbone.data.readers import format_of, read_rows
 from polyhead.registry.contracts import SourceRow
 from polyhead.registry.errors import DataError
 
 
 def rows(path: Path, encoding: str | None = None) -> list[SourceRow]:
-    return list(polyhead_read_rows(path, format_of(path), encoding))
+    return list(read_rows(path, format_of(path), encoding))
 
 
 def written(path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:

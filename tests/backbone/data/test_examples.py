@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from polyhead.backbone.data.examples import ExampleSet, SkippedRow, iterate_examples, read_examples
-from polyhead.backbone.data.readers import polyhead_read_rows
+from polyhead.backbone.data.readers import read_rows
 from polyhead.registry.contracts import Column, Row, SourceRow, Task, TaskSetup
 from polyhead.registry.errors import DataError, RowError
 from polyhead.registry.examples import TextExample
@@ -19,7 +19,7 @@ class Registry:
     """Answers like the real one, with our own readers only."""
 
     def read_rows(self, path: Path, format: str, encoding: str | None) -> Iterable[SourceRow]:  # noqa: A002
-        answer = polyhead_read_rows(path, format, encoding)
+        answer = read_rows(path, format, encoding)
         assert answer is not None
         return answer
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from polyhead.backbone.data.inspection import Inspection, Lengths, inspect_file
-from polyhead.backbone.data.readers import polyhead_read_rows
+from polyhead.backbone.data.readers import read_rows
 from polyhead.registry.contracts import Column, Row, SourceRow, Task, TaskSetup
 from polyhead.registry.errors import DataError, RowError
 from polyhead.registry.examples import TextExample
@@ -21,7 +21,7 @@ class Registry:
     def read_rows(self, path: Path, format: str, encoding: str | None) -> Iterable[SourceRow]:  # noqa: A002
         if format == "lines":
             return [SourceRow(1, {"text": path.read_text(encoding=encoding), "label": "x"})]
-        answer = polyhead_read_rows(path, format, encoding)
+        answer = read_rows(path, format, encoding)
         assert answer is not None
         return answer
 

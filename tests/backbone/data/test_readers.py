@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from polyhead.backbone.data import readers
-from polyhead.backbone.data.readers import FORMATS, SUFFIXES, format_of, polyhead_read_rows, stem_of
+from polyhead.backbone.data.readers import FORMATS, SUFFIXES, format_of, read_rows, stem_of
 from polyhead.registry import Registry
 from polyhead.registry.contracts import SourceRow
 from polyhead.registry.errors import DataError
 
-AVAILABLE = "Available: jsonl, json, csv, tsv, parquet, datasets, conll, squad, parallel, tmx, text, documents."
+AVAILABLE = "Available: conll, csv, datasets, documents, json, jsonl, ndjson, parallel, parquet, squad, text, tmx, tsv."
 CHINESE = "text,label\n这部电影很好看，值得再看。,正面\n太无聊了,负面\n"
 
 
 def rows(path: Path, format: str | None = None, encoding: str | None = None) -> list[SourceRow]:  # noqa: A002
-    return list(polyhead_read_rows(path, format or format_of(path), encoding))
+    return list(read_rows(path, format or format_of(path), encoding))
 
 
 def written(path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
@@ -41,7 +41,7 @@ def error_of(path: Path, format: str | None = None, encoding: str | None = None)
 
 
 def test_every_suffix_gives_one_of_the_formats() -> None:
-    assert {*SUFFIXES.values(), "datasets", "squad", "parallel", "documents"} == set(FORMATS)
+    assert {*SUFFIXES.values(), "ndjson", "datasets", "squad", "parallel", "documents"} == set(FORMATS)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "ndjson", "JSONL"])
@@ -88,7 +88,9 @@ def test_a_file_without_suffix_needs_a_stated_format(tmp_path: Path, name: str) 
 )
 def test_a_format_that_nobody_reads_is_refused(tmp_path: Path, format: str, near: str) -> None:  # noqa: A002
     path = written(tmp_path / "数据.txt", CHINESE)
-    assert error_of(path, format) == (
+    with pytest.raises(DataError) as caught:
+        Registry.load((readers,), {}, ()).read_rows(path, format, None)
+    assert str(caught.value) == (
         f"{path}: nothing reads the format '{format}'.{near} {AVAILABLE} "
         f"State another with data.format=, or install a plugin that reads '{format}'."
     )
@@ -106,13 +108,13 @@ def test_an_encoding_stated_for_parquet_is_warned_about(tmp_path: Path) -> None:
 
 # ── plugins ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-CONLL_PLUGIN = """
-from polyhead.registry import SourceRow, hookimpl
+PAIRS_PLUGIN = """
+from polyhead.registry import Reader, SourceRow, hookimpl
 
 
 @hookimpl
-def polyhead_read_rows(path, format, encoding):
-    return sentences(path, encoding) if format == "conll" else None
+def polyhead_register_readers():
+    return [Reader("pairs", "a token and its tag a line", sentences)]
 
 
 def sentences(path, encoding):
@@ -120,7 +122,7 @@ def sentences(path, encoding):
         token, tag = text.split()
         yield SourceRow(line, {"token": token, "tag": tag})
 """
-CONLL_ROWS = [
+PAIR_ROWS = [
     SourceRow(1, {"token": "上海", "tag": "B-LOC"}),
     SourceRow(2, {"token": "shines", "tag": "O"}),
 ]
@@ -128,11 +130,11 @@ CONLL_ROWS = [
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Return our readers, and a plugin of another distribution that reads CoNLL."""
+    """Return our readers, and a plugin of another distribution that reads a format of its own."""
     folder = tmp_path / "installed"
     information = folder / "acme_conll-2.1.dist-info"
     information.mkdir(parents=True)
-    written(folder / "acme_conll_reader.py", CONLL_PLUGIN)
+    written(folder / "acme_conll_reader.py", PAIRS_PLUGIN)
     written(information / "METADATA", "Metadata-Version: 2.1\nName: acme-conll\nVersion: 2.1\n")
     written(information / "entry_points.txt", "[polyhead]\nconll = acme_conll_reader\n")
     monkeypatch.syspath_prepend(str(folder))
@@ -143,16 +145,16 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     return loaded
 
 
-@pytest.mark.parametrize("name", ["a.conll", "数据.CONLL"])
+@pytest.mark.parametrize("name", ["a.pairs", "数据.PAIRS"])
 def test_a_plugin_reads_the_suffix_that_it_knows(tmp_path: Path, registry: Registry, name: str) -> None:
     path = written(tmp_path / name, "上海 B-LOC\nshines O\n")
-    assert list(registry.read_rows(path, format_of(path), None)) == CONLL_ROWS
+    assert list(registry.read_rows(path, format_of(path), None)) == PAIR_ROWS
 
 
 @pytest.mark.parametrize("name", ["a.txt", "plain", "a.csv"])
 def test_a_stated_format_of_a_plugin_goes_before_the_suffix(tmp_path: Path, registry: Registry, name: str) -> None:
     path = written(tmp_path / name, "上海 B-LOC\nshines O\n", "gb18030")
-    assert list(registry.read_rows(path, "conll", "gb18030")) == CONLL_ROWS
+    assert list(registry.read_rows(path, "pairs", "gb18030")) == PAIR_ROWS
 
 
 def test_our_formats_are_read_beside_a_plugin(tmp_path: Path, registry: Registry) -> None:
@@ -162,10 +164,11 @@ def test_our_formats_are_read_beside_a_plugin(tmp_path: Path, registry: Registry
 
 def test_what_no_plugin_reads_either_is_refused_with_the_formats(tmp_path: Path, registry: Registry) -> None:
     path = written(tmp_path / "数据.jsonlines", "")
+    available = AVAILABLE.replace("ndjson, ", "ndjson, pairs, ")
     with pytest.raises(DataError) as caught:
         registry.read_rows(path, format_of(path), None)
     assert str(caught.value) == (
-        f"{path}: nothing reads the format 'jsonlines'. Did you mean 'jsonl'? {AVAILABLE} "
+        f"{path}: nothing reads the format 'jsonlines'. Did you mean 'jsonl'? {available} "
         "State another with data.format=, or install a plugin that reads 'jsonlines'."
     )
 
@@ -194,7 +197,7 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path, format: str | None) 
 
 def test_rows_come_one_by_one(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "text\n" + "一行\n" * 200_000)
-    answer = polyhead_read_rows(path, "csv", "utf-8")
+    answer = read_rows(path, "csv", "utf-8")
     assert next(answer) == SourceRow(2, {"text": "一行"})
     path.write_text("")  # what is read later is read from the file, not from memory
     assert len(list(answer)) < 200_000
@@ -326,7 +329,7 @@ def test_a_large_file_is_never_in_memory_whole(tmp_path: Path, name: str) -> Non
         del lines
     tracemalloc.start()
     try:
-        rows = sum(1 for _ in polyhead_read_rows(path, format_of(path), None))
+        rows = sum(1 for _ in read_rows(path, format_of(path), None))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -95,7 +95,8 @@ def test_a_run_leaves_its_folder(make: Make, registry: Registry, events: Events)
     run = config.output
     assert (result.status, result.steps, result.folder, result.speaks) == ("completed", 7, run, True)
     found = {path.name for path in run.iterdir()}
-    assert found == {"checkpoints", "config.yaml", "events.jsonl", "logs", "metrics.json", "model", "report.md"}
+    files = {"config.yaml", "events.jsonl", "metrics.json", "provenance.json", "report.md"}
+    assert found == files | {"checkpoints", "logs", "model"}
     assert load_config(str(run / "config.yaml")) == config
 
     (start,) = events(run, "start")

@@ -1,0 +1,1 @@
+"""A linear-chain CRF head for the task ``ner`` of polyhead."""

@@ -1,0 +1,1 @@
+"""Read Label Studio exports into polyhead, and score written texts with BERTScore."""
