@@ -94,12 +94,16 @@ def finetune(
     _refuse_fp16_without_gpu(config.training)
     folder = RunFolder(config.output)
     world = join_world(use_deepspeed=True, save_memory=parse_layout(config.layout).saves_memory)
+    run = _Run(config, registry, world, folder, _speaker(console if world.is_main else None))
     try:
-        run = _Run(config, registry, world, folder, _speaker(console if world.is_main else None))
         with ExitStack() as watchers:
             if world.is_main and console is not None:
                 watchers.enter_context(registry.observing(ScreenProgress(console), "screen"))
             return run.go(ds_config, resume=resume, resume_from=resume_from, overwrite=overwrite)
+    except RuntimeError as error:  # before the first step too: while data are read, weights loaded, stages cut
+        if world.size == 1 or not is_lost_contact(error):
+            raise
+        raise LostProcessError(run.lost_message(error)) from error
     finally:
         leave_world()
 
@@ -220,7 +224,7 @@ class _Run:
         except RuntimeError as error:
             if self.world.size == 1 or not is_lost_contact(error):
                 raise
-            message = self._lost_message(error)
+            message = self.lost_message(error)
             raise LostProcessError(message) from error
         else:
             status = result.status
@@ -238,14 +242,20 @@ class _Run:
             f"Go on with: {self._resume_command()}"
         )
 
-    def _lost_message(self, error: BaseException) -> str:
+    def lost_message(self, error: BaseException) -> str:
+        """Say which process is gone, and how the run goes on."""
         time.sleep(0.5)  # let the process that broke off come to its end
         lost = self.world.lost_peers()
         who = (
             ", ".join(f"rank {peer.rank} (process {peer.process} on {peer.host})" for peer in lost)
             or f"another rank (which one cannot be told from this host: {str(error).splitlines()[0]:.120})"
         )
-        return f"rank {self.world.rank}: lost {who}; go on from the last checkpoint with: {self._resume_command()}"
+        onward = (
+            f"go on from the last checkpoint with: {self._resume_command()}"
+            if self.folder.is_run()
+            else "nothing was written yet: start it again"
+        )
+        return f"rank {self.world.rank}: lost {who}; {onward}"
 
     def _resume_command(self) -> str:
         command = "pretrain" if self.registry.task(self.config.task).pretrains else "finetune"

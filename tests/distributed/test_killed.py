@@ -77,4 +77,4 @@ def test_kills_of_the_first_of_two_processes(layout: str, kill: Kill) -> None:
     found = kill(5, 0.8, f"layout={layout}")
     check(found)
     assert found[-1]["steps"]
-    assert all(code in {1, -9} for left in found for code in left["codes"])
+    assert all(code in {1, -9} for left in found for code in left["codes"]), [left["codes"] for left in found]
