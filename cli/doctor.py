@@ -110,7 +110,7 @@ def _launchers() -> list[dict[str, str]]:
 def _plugins() -> list[dict[str, str]]:
     checks = []
     for plugin in load_plugins().plugins():
-        found = f"{plugin.distribution} {plugin.version}".strip()
+        found = plugin.origin.source
         if plugin.status == "broken":
             checks.append(_check(f"plugin {plugin.name}", "missing", found, "; ".join(plugin.problems)))
         else:

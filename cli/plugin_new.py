@@ -11,12 +11,12 @@ import typer
 
 from polyhead.cli.screen import AsJson, load_plugins, print_json
 from polyhead.registry import PluginError, PolyheadError, Registry, Task, TextExample, unknown_name
+from polyhead.registry.discovery import OURS
 from polyhead.registry.scaffold import KINDS, Blueprint, Kind, check_name, files_of, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OURS = "polyhead"
 DEFAULT_TASK = "classification"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,10 +41,10 @@ def show(
     """Show all of one plugin: what it adds, its hooks, its API version, how long it loads, what is wrong."""
     found = _find(load_plugins(), name)
     if as_json:
-        print_json([_record(plugin) for plugin in found])
+        print_json([dataclasses.asdict(plugin) for plugin in found])
         return
     for plugin in found:
-        rows = [("from", _source(plugin)), ("status", plugin.status)]
+        rows = [("from", plugin.origin.source), ("status", plugin.status)]
         rows += [(kind, ", ".join(names)) for kind, names in plugin.adds().items()]
         rows.append(("hooks", ", ".join(plugin.hooks) or "none"))
         rows.append(("plugin API", "not stated" if plugin.api_version is None else str(plugin.api_version)))
@@ -80,13 +80,13 @@ app.command()(check)
 def _list(*, as_json: bool) -> None:
     found = load_plugins().plugins()
     if as_json:
-        print_json([_record(plugin) for plugin in found])
+        print_json([dataclasses.asdict(plugin) for plugin in found])
         return
-    rows = [(plugin.name, _source(plugin), plugin.status, _adds(plugin)) for plugin in found]
+    rows = [(plugin.name, plugin.origin.source, plugin.status, _adds(plugin)) for plugin in found]
     print_table("", ("plugin", "from", "status", "adds"), rows)
     for plugin in found:
         for problem in plugin.problems:
-            typer.echo(f"{plugin.name} ({_source(plugin)}): {problem}")
+            typer.echo(f"{plugin.name} ({plugin.origin.source}): {problem}")
 
 
 def _adds(plugin: PluginInfo) -> str:
@@ -111,11 +111,3 @@ def _find(registry: Registry, name: str) -> list[PluginInfo]:
     if not found:
         raise unknown_name("plugin", name, {plugin.name for plugin in plugins})
     return found
-
-
-def _source(plugin: PluginInfo) -> str:
-    return f"{plugin.distribution} {plugin.version}".strip()
-
-
-def _record(plugin: PluginInfo) -> dict[str, Any]:
-    return dataclasses.asdict(plugin)

@@ -36,7 +36,12 @@ class Origin:
     """Empty where the plugin is built in or its distribution does not say."""
 
     def __str__(self) -> str:
-        return f"plugin '{self.plugin}' of {self.distribution} {self.version}".rstrip()
+        return f"plugin '{self.plugin}' of {self.source}"
+
+    @property
+    def source(self) -> str:
+        """Return distribution and version, as far as there is one."""
+        return f"{self.distribution} {self.version}".rstrip()
 
     @property
     def key(self) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import Literal
 
+from polyhead.registry.discovery import OURS
 from polyhead.registry.errors import PluginError
 
 Kind = Literal["task", "head", "metric", "reader", "backbone"]
@@ -82,7 +83,7 @@ def check_name(name: str, taken: Collection[str] = ()) -> None:
             f"'{name}' is no name for a plugin: expected up to {_LONGEST_NAME} lower-case letters and digits, the "
             f"first a letter, words joined by dashes, such as readability or toxic-spans{hint}"
         )
-    if name == "polyhead" or name in taken:
+    if name == OURS or name in taken:
         raise PluginError(f"'{name}' is a name of polyhead's own: choose another, such as my-{name}")
     if keyword.iskeyword(name) or name in sys.stdlib_module_names:
         raise PluginError(f"'{name}' is a name of Python's own: choose another, such as my-{name}")

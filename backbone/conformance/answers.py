@@ -17,6 +17,7 @@ from polyhead.backbone.conformance.checks import CheckError, NotApplicable
 from polyhead.backbone.conformance.restored_rows import restored
 from polyhead.backbone.conformance.subject import TaskSubject, View
 from polyhead.backbone.data.batching import IGNORED_LABEL, Collator
+from polyhead.backbone.data.choosing import evenly
 from polyhead.backbone.data.features import pack_features
 from polyhead.backbone.inference.written_text import Continuation
 from polyhead.backbone.training.encoding import collator_of, input_names
@@ -69,7 +70,7 @@ def answers(subject: TaskSubject, view: View, most: int | None = None) -> Answer
     """
     task, examples, rows = subject.task, subject.examples, subject.rows
     if most is not None and len(rows) > most:
-        chosen = [at * len(rows) // most for at in range(most)]
+        chosen = evenly(range(len(rows)), most)
         examples, rows = tuple(examples[at] for at in chosen), [rows[at] for at in chosen]
     if task.encode_prompts is not None:
         rows = [restored(row, view.settings.tokenizer) for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from polyhead.backbone.conformance.answers import collator_for_view
 from polyhead.backbone.conformance.checks import Check, CheckError, NotApplicable
 from polyhead.backbone.conformance.subject import TaskSubject, View
-from polyhead.backbone.data.batching import IGNORED_LABEL
+from polyhead.backbone.data.batching import IGNORED_LABEL, Items
 from polyhead.backbone.training.encoding import input_names
 from polyhead.registry import Feature, LabelField
 
@@ -189,14 +189,15 @@ def _plain(feature: Feature) -> object:
 def check_batches(subject: TaskSubject) -> str:
     """Pad some features to a batch, and count its targets."""
     task, setup = subject.task, subject.setup
-    fields = task.label_fields(setup)
+    fields, together = task.label_fields(setup), None if task.together is None else task.together(setup)
     seen = ""
     for family, view in subject.views.items():
         collator = collator_for_view(subject, view)
         if not collator.has_labels:
             raise NotApplicable("not every feature bears labels")
-        units = list(_units(subject, view))[:AT_ONCE]
-        batch = collator.collate(tuple(at for unit in units for at in unit), with_labels=True)
+        items = Items.of(collator.features, together=together)
+        units = items.units(range(len(items.members)))[:AT_ONCE]
+        batch = collator.collate_rows([row for unit in units for row in unit.rows], with_labels=True)
         rows = len(batch.features)
         for field, tensor in zip(fields, batch.labels, strict=True):
             dimensions = 1 if field.shape == "scalar" else 2
@@ -206,7 +207,7 @@ def check_batches(subject: TaskSubject) -> str:
                     f"label_fields says it is {field.dtype} {field.shape}: let the labels be so",
                 )
         whole = _count(subject, batch.labels)
-        single = sum(_count(subject, collator.collate(unit, with_labels=True).labels) for unit in units)
+        single = sum(_count(subject, collator.collate_rows(unit.rows, with_labels=True).labels) for unit in units)
         if abs(whole - single) > TOLERANCE * max(1.0, abs(whole)):
             raise CheckError(
                 f"{family}: count_targets gives {whole:g} for a batch, and {single:g} for its parts together",
@@ -214,19 +215,6 @@ def check_batches(subject: TaskSubject) -> str:
             )
         seen = f"{rows} features with {whole:g} targets"
     return seen
-
-
-def _units(subject: TaskSubject, view: View) -> Iterator[tuple[int, ...]]:
-    """Yield the features that stand together in a batch: single ones, or those of examples that the loss compares."""
-    task = subject.task
-    if task.together is None:
-        yield from ((at,) for at in range(len(view.features)))
-        return
-    share = task.together(subject.setup)
-    groups: dict[int, list[int]] = {}
-    for at, feature in enumerate(view.features):
-        groups.setdefault(feature.example // share, []).append(at)
-    yield from map(tuple, groups.values())
 
 
 def _count(subject: TaskSubject, labels: tuple[torch.Tensor, ...]) -> float:

@@ -11,7 +11,7 @@ import sys
 from typing import Any, get_args
 
 from polyhead.backbone.conformance.checks import Check, CheckError, NotApplicable
-from polyhead.backbone.conformance.plugin_subject import PluginSubject, stated_version
+from polyhead.backbone.conformance.plugin_subject import PluginSubject
 from polyhead.backbone.conformance.subject import TaskSubject
 from polyhead.registry import API_VERSION, Family, HeadSpec
 
@@ -41,7 +41,7 @@ print("\\n" + json.dumps({"cpu": cpu, "clock": clock, "loaded": loaded}))
 
 def check_api_version(subject: PluginSubject) -> str:
     """Ask which version of the plugin API the plugin was written for."""
-    version = stated_version(subject.plugin)
+    version = subject.info.api_version
     if version is None:
         raise CheckError(
             f"{subject.module} does not state the version of the plugin API that it was written for",

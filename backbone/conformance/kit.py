@@ -26,7 +26,7 @@ from polyhead.backbone.conformance.subject import TaskSubject
 from polyhead.backbone.conformance.tiny_models import models_for
 from polyhead.backbone.conformance.training_checks import TRAINING_CHECKS
 from polyhead.registry import Family, PluginError, PluginInfo, Registry, Row, Task, unknown_name
-from polyhead.registry.discovery import LIMIT
+from polyhead.registry.discovery import LIMIT, OURS
 from polyhead.registry.testing import Finding, Report, Request
 
 Say = Callable[[str], None]
@@ -120,8 +120,8 @@ def check_summaries() -> dict[str, str]:
 
 def _find(registry: Registry, name: str) -> tuple[PluginInfo, tuple[str, ...]]:
     """Return the plugin of a name, and the task that was asked for; no task: all that it brings."""
-    plugins = [plugin for plugin in registry.plugins() if plugin.distribution != "polyhead" or plugin.tasks]
-    found = [plugin for plugin in plugins if name in (plugin.name, f"{plugin.distribution}:{plugin.name}")]
+    plugins = [plugin for plugin in registry.plugins() if plugin.distribution != OURS or plugin.tasks]
+    found = [plugin for plugin in plugins if name in (plugin.name, plugin.origin.key)]
     tasks: tuple[str, ...] = ()
     if not found:
         distribution, _, task = name.rpartition(":")
@@ -130,7 +130,7 @@ def _find(registry: Registry, name: str) -> tuple[PluginInfo, tuple[str, ...]]:
     if not found:
         raise unknown_name("plugin or task", name, {*(plugin.name for plugin in plugins), *registry.tasks()})
     if len(found) > 1:
-        choices = " or ".join(f"{plugin.distribution}:{plugin.name}" for plugin in found)
+        choices = " or ".join(plugin.origin.key for plugin in found)
         raise PluginError(f"several distributions bring '{name}'; say which: {choices}")
     if found[0].status == "skipped":
         raise PluginError(f"plugin '{found[0].name}' of {found[0].distribution} is left out by {LIMIT}")
@@ -155,7 +155,7 @@ def _choose(registry: Registry, subject: PluginSubject) -> None:
 def _findings(plan: _Plan) -> Iterator[Finding]:
     info = plan.subject.info
     if plan.wants(LOADING):
-        yield Finding(LOADING, plan.subject.name, "passed", f"{info.distribution} {info.version}".rstrip())
+        yield Finding(LOADING, plan.subject.name, "passed", info.origin.source)
     yield from plan.run(PLUGIN_CHECKS, plan.subject, plan.subject.name)
     for name in plan.tasks:
         yield from _task_findings(plan, plan.registry.task(name))
@@ -177,8 +177,7 @@ def _task_findings(plan: _Plan, task: Task[Any, Any]) -> Iterator[Finding]:
     if not backbones:
         yield _without_backbone(plan, task, name)
         return
-    key = f"{plan.subject.info.distribution}:{plan.subject.info.name}"
-    subject = TaskSubject(plan.registry, task, key, rows, backbones, folder)
+    subject = TaskSubject(plan.registry, task, plan.subject.info.origin.key, rows, backbones, folder)
     yield from _run_in_order(plan, subject, name)
 
 

@@ -123,10 +123,6 @@ def _own(known: Mapping[str, Entry], name: str) -> Entry:
     return known[name]
 
 
-def _key(plugin: PluginSubject) -> str:
-    return f"{plugin.info.distribution}:{plugin.info.name}"
-
-
 def _head(plugin: PluginSubject, task: str, name: str, folder: Path) -> Callable[[], TaskSubject]:
     def make() -> TaskSubject:
         try:
@@ -161,7 +157,7 @@ def _perturbation(plugin: PluginSubject, task: str, name: str, folder: Path) -> 
 def _reader(plugin: PluginSubject, name: str, folder: Path) -> Callable[[], ReaderSubject]:
     def make() -> ReaderSubject:
         folder.mkdir()
-        return ReaderSubject(_own(plugin.registry.readers(), name), _key(plugin), folder)
+        return ReaderSubject(_own(plugin.registry.readers(), name), plugin.info.origin.key, folder)
 
     return make
 
@@ -173,7 +169,7 @@ def _backbone(plugin: PluginSubject, name: str) -> Callable[[], BackboneSubject]
 def _bare_subject(plugin: PluginSubject, task: str, folder: Path) -> TaskSubject:
     """Return a task with its samples, and no model."""
     known = plugin.registry.task(task)
-    return TaskSubject(plugin.registry, known, _key(plugin), sample_rows(known, plugin.given), {}, folder)
+    return TaskSubject(plugin.registry, known, plugin.info.origin.key, sample_rows(known, plugin.given), {}, folder)
 
 
 def _task_subject(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from types import ModuleType
 
 from polyhead.registry import Clash, PluginInfo, Registry, Row
 from polyhead.registry.discovery import GROUP, origin_of
@@ -20,8 +18,6 @@ class PluginSubject:
     info: PluginInfo
     module: str
     """The module that its entry point names."""
-    plugin: object
-    """What the entry point loads: that module, or an object of it."""
     clashes: tuple[Clash, ...]
     """The names of its parts that another plugin claims too."""
     given: Sequence[Row] | None = None
@@ -43,16 +39,9 @@ class PluginSubject:
 def plugin_subject(
     registry: Registry, info: PluginInfo, given: Sequence[Row] | None = None, model: str | None = None
 ) -> PluginSubject:
-    """Return the plugin of an entry point that was loaded; its module is imported already."""
-    entry_point = entry_point_of(info)
-    plugin = entry_point.load()
-    module = plugin.__name__ if isinstance(plugin, ModuleType) else entry_point.module
-    clashes = tuple(
-        clash
-        for clash in registry.clashes()
-        if any((o.distribution, o.plugin) == (info.distribution, info.name) for o in clash.origins)
-    )
-    return PluginSubject(registry, info, module, plugin, clashes, given, model)
+    """Return a plugin that was loaded."""
+    clashes = tuple(clash for clash in registry.clashes() if info.origin in clash.origins)
+    return PluginSubject(registry, info, entry_point_of(info).module, clashes, given, model)
 
 
 def entry_point_of(info: PluginInfo) -> metadata.EntryPoint:
@@ -61,8 +50,3 @@ def entry_point_of(info: PluginInfo) -> metadata.EntryPoint:
         if origin_of(entry_point).distribution == info.distribution:
             return entry_point
     raise LookupError(f"no entry point of {info.distribution} is called '{info.name}'")
-
-
-def stated_version(plugin: object) -> object:
-    """Return the version of the API that a plugin says it was written for, or None where it does not."""
-    return inspect.getattr_static(plugin, "polyhead_api_version", None)

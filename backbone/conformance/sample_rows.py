@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from polyhead.backbone.conformance.checks import CheckError
+from polyhead.backbone.data.examples import is_missing
 from polyhead.backbone.data.readers import format_of
 from polyhead.registry import DataError, Registry, Row, Task
 
@@ -50,10 +50,4 @@ def sample_rows(task: Task[Any, Any], given: Sequence[Row] | None) -> list[Row]:
         chosen = random.Random(SEED).sample(range(len(rows)), MOST_ROWS)  # noqa: S311 - a choice, no secret
         kept = [rows[at] for at in sorted(chosen)]
     names = {column.name for column in task.columns}
-    return [{key: value for key, value in row.items() if not (key in names and _is_missing(value))} for row in kept]
-
-
-def _is_missing(value: object) -> bool:
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return [{key: value for key, value in row.items() if not (key in names and is_missing(value))} for row in kept]

@@ -13,6 +13,7 @@ from polyhead.backbone.conformance.subject import TaskSubject
 from polyhead.backbone.conformance.trial import ModelInMemory, model_in_memory, trained
 from polyhead.backbone.conformance.use_checks import USE_CHECKS
 from polyhead.backbone.data.batching import Unit
+from polyhead.backbone.data.choosing import evenly
 from polyhead.registry import Family, LossSum, PolyheadError
 
 TOLERANCE = 1e-5
@@ -35,7 +36,7 @@ def check_sum_and_count(subject: TaskSubject) -> str:
         raise CheckError(
             "some features of the rows bear no labels", "give every feature of a row with an answer its labels"
         )
-    units = _spread(model.units, PARTS)
+    units = evenly(model.units, PARTS)
     whole = _checked(model, units)
     if float(whole.targets) <= 0:
         raise CheckError(f"{float(whole.targets):g} targets in rows with answers", "count what the loss adds up")
@@ -43,13 +44,6 @@ def check_sum_and_count(subject: TaskSubject) -> str:
     for parts in ([units[:middle], units[middle:]], [[unit] for unit in units]):
         _compare(whole, [_checked(model, part) for part in parts])
     return f"{float(whole.total.detach()):.4g} of {len(units)} parts, {float(whole.targets):g} targets"
-
-
-def _spread(units: Sequence[Unit], wanted: int) -> list[Unit]:
-    """Return so many units, evenly spaced: rows of one label may stand together."""
-    if len(units) <= wanted:
-        return list(units)
-    return [units[number * len(units) // wanted] for number in range(wanted)]
 
 
 def _checked(model: ModelInMemory, units: Sequence[Unit]) -> LossSum:
@@ -113,7 +107,7 @@ def _trains(subject: TaskSubject, family: Family) -> str:
         model = model_in_memory(subject, family)
     except PolyheadError as error:
         raise CheckError(f"{family}: {error}", "give HeadSpec.build, or leave the family out of heads") from error
-    batch = model.batch(_spread(model.units, PARTS))
+    batch = model.batch(evenly(model.units, PARTS))
     outputs = model.outputs(batch)
     _check_outputs(model, outputs, batch.inputs[0].shape, family)
     loss = model.session.task.loss(outputs, batch.labels, model.session.setup)

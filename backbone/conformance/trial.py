@@ -14,6 +14,7 @@ import torch
 
 from polyhead.backbone.conformance.subject import TaskSubject
 from polyhead.backbone.data.batching import Batch, Collator, Items, Unit
+from polyhead.backbone.data.choosing import evenly
 from polyhead.backbone.headed_task import headed
 from polyhead.backbone.inference.running import LoadedModel, Reader
 from polyhead.backbone.inference.session import Session
@@ -182,7 +183,7 @@ def data_file(subject: TaskSubject) -> Path:
 def few_rows(rows: Sequence[Row]) -> list[Row]:
     """Return as many rows as are trained on: evenly spaced, or repeated under other ids where there are fewer."""
     if len(rows) >= ROWS:
-        return [rows[number * len(rows) // ROWS] for number in range(ROWS)]
+        return evenly(rows, ROWS)
     return [_again(rows[number % len(rows)], number // len(rows)) for number in range(ROWS)]
 
 

@@ -198,7 +198,7 @@ class _FileColumns:
         renamed = {name: value for name, value in row.items() if name not in self.taken}
         for name, name_in_file in self.names.items():
             value = _value_of(row, name_in_file)
-            if not _is_missing(value):
+            if not is_missing(value):
                 renamed[name] = value
         return renamed
 
@@ -330,7 +330,8 @@ def _value_of(row: Row, name: str) -> object:
     return value
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Whether a value stands for none: absent, null, blank, or not a number."""
     if value is _ABSENT:
         return True
     if isinstance(value, str):

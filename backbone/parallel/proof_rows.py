@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from polyhead.backbone.data.choosing import evenly
 from polyhead.backbone.data.examples import ExampleReader, SkippedRow
 from polyhead.backbone.options import build_options
 from polyhead.configs.schema import DataConfig, RunConfig
@@ -55,14 +56,14 @@ def choose_rows(config: RunConfig, registry: Registry, *, training_rows: int) ->
             registry, task, True, data.columns, options=options, format=data.format, encoding=data.encoding
         )
 
-    train = _spread(_usable(reader_of(data), data.train), training_rows)
+    train = evenly(_usable(reader_of(data), data.train), training_rows)
     if not train:
         raise DataError(f"{', '.join(map(str, data.train))}: no usable row")
     chosen = train
     if data.validation:
         setup = task.prepare([example for *_, example in train], options)
         fitting = [row for row in _usable(reader_of(data), data.validation) if _fits(task, row[2], setup)]
-        chosen = [*train, *_spread(fitting, VALIDATION_ROWS)]
+        chosen = [*train, *evenly(fitting, VALIDATION_ROWS)]
     rows: dict[str, list[int]] = {}
     for path, number, _ in chosen:
         rows.setdefault(str(path), []).append(number)
@@ -81,13 +82,6 @@ def _usable(reader: ExampleReader[Any], paths: Sequence[Path]) -> list[Row]:
         if not isinstance(item, SkippedRow)
     )
     return list(islice(rows, MOST_ROWS))
-
-
-def _spread(rows: Sequence[Row], wanted: int) -> list[Row]:
-    """Return so many rows, evenly spaced."""
-    if len(rows) <= wanted:
-        return list(rows)
-    return [rows[number * len(rows) // wanted] for number in range(wanted)]
 
 
 def _fits(task: Any, example: Example, setup: Any) -> bool:

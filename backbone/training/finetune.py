@@ -94,16 +94,13 @@ def finetune(
     _refuse_fp16_without_gpu(config.training)
     folder = RunFolder(config.output)
     world = join_world(use_deepspeed=True, save_memory=parse_layout(config.layout).saves_memory)
-    run = _Run(config, registry, world, folder, _speaker(console if world.is_main else None))
     try:
+        run = _Run(config, registry, world, folder, _speaker(console if world.is_main else None))
         with ExitStack() as watchers:
             if world.is_main and console is not None:
                 watchers.enter_context(registry.observing(ScreenProgress(console), "screen"))
+            watchers.enter_context(run.naming_the_lost())  # while data are read and stages cut, too
             return run.go(ds_config, resume=resume, resume_from=resume_from, overwrite=overwrite)
-    except RuntimeError as error:  # before the first step too: while data are read, weights loaded, stages cut
-        if world.size == 1 or not is_lost_contact(error):
-            raise
-        raise LostProcessError(run.lost_message(error)) from error
     finally:
         leave_world()
 
@@ -214,18 +211,14 @@ class _Run:
         status: RunStatus = "failed"
         message = ""
         try:
-            result = loop.run()
+            with self.naming_the_lost():
+                result = loop.run()
         except Interrupted:
             status, message = "interrupted", self._interrupted_message(loop.progress.step, signals)
             raise Interrupted(message, signal_number=signals[0] if signals else signal.SIGTERM) from None
         except RunError as error:
             message = str(error)
             raise
-        except RuntimeError as error:
-            if self.world.size == 1 or not is_lost_contact(error):
-                raise
-            message = self.lost_message(error)
-            raise LostProcessError(message) from error
         else:
             status = result.status
             return result
@@ -242,8 +235,17 @@ class _Run:
             f"Go on with: {self._resume_command()}"
         )
 
-    def lost_message(self, error: BaseException) -> str:
-        """Say which process is gone, and how the run goes on."""
+    @contextmanager
+    def naming_the_lost(self) -> Iterator[None]:
+        """Raise `LostProcessError` where an error inside is what a process sees when another one is gone."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world.size == 1 or not is_lost_contact(error):
+                raise
+            raise LostProcessError(self._lost_message(error)) from error
+
+    def _lost_message(self, error: BaseException) -> str:
         time.sleep(0.5)  # let the process that broke off come to its end
         lost = self.world.lost_peers()
         who = (

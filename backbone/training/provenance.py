@@ -13,9 +13,9 @@ from polyhead.backbone.checkpoint.disk import write_text
 from polyhead.backbone.data.readers import format_of
 from polyhead.configs.schema import RunConfig
 from polyhead.registry import API_VERSION, Registry, RunError, Used
+from polyhead.registry.discovery import OURS
 
 FILE = "provenance.json"
-OURS = "polyhead"
 LIBRARIES = ("torch", "transformers", "deepspeed", "accelerate", "peft", "safetensors", "tokenizers")
 
 
@@ -29,7 +29,7 @@ def provenance(config: RunConfig, registry: Registry, *, step: int = 0) -> dict[
         "polyhead": metadata.version(OURS),
         "plugin_api": API_VERSION,
         "python": platform.python_version(),
-        "libraries": {name: version for name in LIBRARIES if (version := _version(name))},
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
         "used": [_record(each) for each in used],
     }
 
@@ -101,10 +101,3 @@ def _source(used: Mapping[str, str]) -> str:
 
 def _without_step(start: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in start.items() if key != "step"}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

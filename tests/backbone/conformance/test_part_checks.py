@@ -195,7 +195,7 @@ def parts_of(tmp_path: Path, *functions: Callable[..., Any], only: Sequence[str]
         setattr(module, function.__name__, hookimpl(function))
     registry = Registry.load((readers, named, module), {"POLYHEAD_LOAD_PLUGINS": "classification"})
     info = next(each for each in registry.plugins() if each.name == "acme_parts")
-    plugin = PluginSubject(registry, info, "acme_parts", module, ())
+    plugin = PluginSubject(registry, info, "acme_parts", ())
     return list(part_findings(plugin, tmp_path, lambda name: name in only, lambda _: None))
 
 
