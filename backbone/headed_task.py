@@ -13,4 +13,9 @@ def headed(task: Task[Any, Any], spec: HeadSpec) -> Task[Any, Any]:
 
     Whatever runs a model asks this once, when the head is known, and the task from then on.
     """
-    return replace(task, loss=spec.loss or task.loss, reduction=spec.reduction or task.reduction)
+    return replace(
+        task,
+        loss=spec.loss or task.loss,
+        loss_by_token=task.loss_by_token and spec.loss is None,
+        reduction=spec.reduction or task.reduction,
+    )

@@ -22,10 +22,17 @@ import b03_zero
 import b04_pipeline
 import b05_memory
 import b11_startup
+import b15_words
 from measure import ENVIRONMENT, Result
 
-BENCHMARKS = ("b1", "b3", "b4", "b5", "b11")
-IN_TURNS = {"b3": b03_zero.measure, "b4": b04_pipeline.measure, "b5": b05_memory.measure, "b11": b11_startup.measure}
+BENCHMARKS = ("b1", "b3", "b4", "b5", "b11", "b15")
+IN_TURNS = {
+    "b3": b03_zero.measure,
+    "b4": b04_pipeline.measure,
+    "b5": b05_memory.measure,
+    "b11": b11_startup.measure,
+    "b15": b15_words.measure,
+}
 PAIRS, ROWS = 5, 128
 VERSIONS = ("polyhead", "torch", "transformers", "deepspeed", "accelerate", "tokenizers")
 

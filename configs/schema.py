@@ -85,7 +85,8 @@ class BackboneConfig(Section):
     """The pretrained transformer; plain text stands for its ``name``."""
 
     name: Name = "minilm"
-    """A registered name (see ``polyhead backbones``), a local folder, or a name on the Hugging Face hub."""
+    """A registered name (see ``polyhead backbones``), a local folder, a GGUF file (converted once, and kept in the
+    cache), or a name on the Hugging Face hub."""
     revision: Name | None = None
     """Branch, tag or commit on the hub; null takes the default branch."""
     trust_remote_code: Switch = False
@@ -146,6 +147,9 @@ class DataConfig(Section):
     stream: Switch = False
     """Whether the training files are read once, piece by piece, into a file of tokens on disk that is then read from
     there: for texts larger than memory. Tasks that pretrain only."""
+    workers: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """Processes beside each training process that make the next batches while it computes; changes no result. Null:
+    none on a CPU, and at most four on a GPU."""
     cache: Switch = True
     """Whether tokenised data are kept on disk for the next run on the same files."""
 

@@ -60,6 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the page stands (default: docs)")
     options = parser.parse_args(arguments)
     page, cells = options.folder / "matrix.md", _load_tests()
+    if not options.check and not RESULTS.is_file():
+        print(f"{page} stays as it is: run pytest tests/matrix first, it leaves what the page shows", file=sys.stderr)
+        return 0
     if not options.check:
         page.write_text(render(cells, json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
         return 0

@@ -361,6 +361,10 @@ class Task(Generic[E_, P_]):
     """``together(setup)``: how many examples, each with all its features in order, the loss needs side by side
     (in-batch negatives); they share a micro-batch in every layout, and ``batch_size`` counts examples. None: each
     feature stands alone."""
+    loss_by_token: bool = False
+    """Whether `loss` adds up one term for each labelled token, made of that token's outputs and label alone. Outputs
+    over a vocabulary are then computed only where labels are: `loss` is given ``[1, N, size]`` and labels ``[1, N]`` of
+    N labelled tokens, or whole rows (a pipeline). For tasks with one label field, of the shape ``targets``."""
     packs: bool = False
     """Whether the loss is one of token by token, so that a decoder may be given several features in one row. For
     decoders `encode` then also gives ``position_ids``, from 0, in each feature."""

@@ -143,7 +143,7 @@ def _fill_plain(optimizer: torch.optim.Optimizer, stage: Stage, moments: Mapping
     for name, parameter in _trainable(stage):
         saved = {moment: moments[f"{moment}/{_name(stage, name)}"] for moment in names}
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(step)),
+            "step": torch.tensor(float(step), device=parameter.device),  # where torch's fused AdamW wants it
             **{moment: own_share(parameter, value).to(parameter.device, copy=True) for moment, value in saved.items()},
         }
 
@@ -161,7 +161,7 @@ def _create_empty_state(optimizer: Any, step: int) -> None:
     partitions += list(getattr(optimizer, "fp32_partitioned_groups_flat", []))  # ZeRO-3 swaps these in for a step
     for partition in partitions:
         inner.state[partition] = {
-            "step": torch.tensor(float(step)),
+            "step": torch.tensor(float(step), device=partition.device),
             **{moment: torch.zeros_like(partition) for moment in MOMENTS},
         }
     _link_state(optimizer)

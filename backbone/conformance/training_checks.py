@@ -14,6 +14,8 @@ from polyhead.backbone.conformance.trial import ModelInMemory, model_in_memory, 
 from polyhead.backbone.conformance.use_checks import USE_CHECKS
 from polyhead.backbone.data.batching import Unit
 from polyhead.backbone.data.choosing import evenly
+from polyhead.backbone.model.stages import at_places
+from polyhead.backbone.parallel.engine import labelled_places
 from polyhead.registry import Family, LossSum, PolyheadError
 
 TOLERANCE = 1e-5
@@ -26,6 +28,7 @@ FEW_STEPS = 3
 FALL = 0.9
 """What the loss must be at the end, relative to the beginning."""
 SUM = "return the sum, and divide nowhere: the engine divides once by the count of the whole global batch"
+ROWLESS = "leave loss_by_token out: it is for one label field, 'targets', and a loss that knows no rows"
 ALONE = "let the loss of a feature depend on nothing else in its batch, and leave labels of -100 and padding out"
 
 
@@ -43,6 +46,8 @@ def check_sum_and_count(subject: TaskSubject) -> str:
     middle = len(units) // 2
     for parts in ([units[:middle], units[middle:]], [[unit] for unit in units]):
         _compare(whole, [_checked(model, part) for part in parts])
+    if model.session.task.loss_by_token:
+        _compare_tokens(model, units, whole)
     return f"{float(whole.total.detach()):.4g} of {len(units)} parts, {float(whole.targets):g} targets"
 
 
@@ -69,6 +74,24 @@ def _checked(model: ModelInMemory, units: Sequence[Unit]) -> LossSum:
             "let both count the same; one can call the other",
         )
     return loss
+
+
+def _compare_tokens(model: ModelInMemory, units: Sequence[Unit], whole: LossSum) -> None:
+    """Refuse a loss that is not made of labelled tokens alone, though the task says so."""
+    session, batch = model.session, model.batch(units)
+    shapes = [field.shape for field in session.task.label_fields(session.setup)]
+    if shapes != ["targets"]:
+        raise CheckError(f"loss_by_token with labels of the shapes {', '.join(shapes)}", ROWLESS)
+    places = labelled_places(batch.labels[0])
+    outputs = tuple(at_places(output, places) for output in model.outputs(batch))
+    found = session.task.loss(outputs, (at_places(batch.labels[0], places),), session.setup)
+    total, wanted = float(found.total.detach()), float(whole.total.detach())
+    if not (_close(total, wanted) and _close(float(found.targets), float(whole.targets))):
+        raise CheckError(
+            f"loss_by_token, but the loss of a batch is {wanted:.6g}, and that of its labelled tokens in one row "
+            f"{total:.6g}",
+            ROWLESS,
+        )
 
 
 def _compare(whole: LossSum, parts: Sequence[LossSum]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import overload
 
@@ -45,13 +45,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on a device."""
-        return Batch(
-            self.features,
-            tuple(tensor.to(device, non_blocking=True) for tensor in self.inputs),
-            tuple(tensor.to(device, non_blocking=True) for tensor in self.labels),
-            self.tokens,
-            self.weight,
-        )
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Return the same batch in memory that a GPU can copy from while it computes."""
+        return self._with(torch.Tensor.pin_memory)
+
+    def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        return replace(self, inputs=tuple(map(change, self.inputs)), labels=tuple(map(change, self.labels)))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -101,7 +102,7 @@ def find_backbone(
     architecture: Mapping[str, Any] | None = None,
     tokenizer: Path | None = None,
 ) -> Backbone:
-    """Return config and tokenizer of a registered name, a folder (a run's or a model's), or a hub name.
+    """Return config and tokenizer of a registered name, a folder (a run's or a model's), a GGUF file, or a hub name.
 
     Padding is on the right; a tokenizer without a token for it pads with its end token.
 
@@ -153,6 +154,8 @@ def _fresh_backbone(
     else:
         path, found = str(tokenizer), _other_tokenizer(tokenizer)
     config = fresh_config(architecture, found)
+    if getattr(config, "max_position_embeddings", None):  # a limit that the tokenizer had from another model is over
+        found.model_max_length = _positions(config)
     name = f"{config.model_type} with random weights"
     return Backbone(name, path, family_of(config), config, found, is_fresh=True)
 
@@ -210,12 +213,26 @@ def _path_of(reference: str, registry: Registry, wanted: str = "config.json") ->
         found = named.locate()
         return str(found if named.convert is None else named.convert(found))
     folder = Path(reference)
+    if folder.suffix == ".gguf":
+        return str(_folder_of_gguf(folder))
     for inside in ("model", "0_Transformer"):  # of a run; of a folder of sentence-transformers, where it is not on top
         if not (folder / wanted).is_file() and (folder / inside / wanted).is_file():
             return str(folder / inside)
     if folder.is_dir() and not (folder / wanted).is_file():
         raise BackboneError(f"{folder} holds no {wanted}: expected a Hugging Face model folder or a run folder")
     return reference
+
+
+def _folder_of_gguf(file: Path) -> Path:
+    """Return the cached folder made of somebody's GGUF file; another file of that name is converted anew."""
+    from polyhead.backbone.model.gguf_folder import folder_from_gguf
+
+    try:
+        written = file.stat().st_mtime_ns
+    except OSError as error:
+        raise BackboneError(f"backbone '{file}' cannot be read: {error.strerror}") from error
+    key = hashlib.sha256(f"{file.resolve()} {written}".encode()).hexdigest()[:12]
+    return folder_from_gguf(str(file), file, key=key)
 
 
 @contextmanager

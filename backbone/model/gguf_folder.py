@@ -25,19 +25,20 @@ DIGIT_SPLITS = {"smollm"}
 """Values of GGUF's ``tokenizer.ggml.pre`` that stand for: each digit alone, then bytes as GPT-2 splits them."""
 
 
-def folder_from_gguf(name: str, file: Path) -> Path:
+def folder_from_gguf(name: str, file: Path, *, key: str | None = None) -> Path:
     """Return a folder with the safetensors weights and the tokenizer of a GGUF file; convert it if there is none yet.
 
     Args:
         name: The backbone's name.
         file: The GGUF file; another one of the same name but of another size is converted anew.
+        key: What the folder is called by; else the name.
 
     Raises:
         BackboneError: The package ``gguf`` is missing, the file cannot be read, or the cache cannot be written.
 
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyhead" / "backbones"
-    folder = root / f"{name}-{file.stem}-{file.stat().st_size}"
+    folder = root / f"{key or name}-{file.stem}-{file.stat().st_size}"
     if (folder / "config.json").is_file():
         return folder
     if importlib.util.find_spec("gguf") is None:
@@ -47,8 +48,11 @@ def folder_from_gguf(name: str, file: Path) -> Path:
         with FileLock(f"{folder}.lock"):  # of several processes that begin together, one converts
             if not (folder / "config.json").is_file():
                 _convert(file, folder)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise BackboneError(f"backbone '{name}' cannot be converted from {file} into {folder}: {error}") from error
+    except Exception as error:  # whatever the library's reader raises for a file that is broken, or of another kind
+        told = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BackboneError(f"backbone '{name}' cannot be converted from {file}: {told}") from error
     return folder
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -173,6 +174,23 @@ class Stage(nn.Module):
     def _classifies_texts(self) -> bool:
         return self.spec.auto_class == "AutoModelForSequenceClassification"
 
+    @contextmanager
+    def writing_at(self, places_N: torch.Tensor) -> Iterator[None]:
+        """Compute a language model's outputs only at these positions of the flattened rows: ``[1, N, V]``.
+
+        The matrix of the vocabulary is the widest of all, and most of what it would give for prompts and for words
+        that are not hidden is of no use. A head that does not end in the library's output embeddings gives all.
+        """
+        writer = self.model.get_output_embeddings() if self.is_last and self.head is None else None
+        if writer is None:
+            yield
+            return
+        handle = writer.register_forward_pre_hook(lambda _, given: (at_places(given[0], places_N), *given[1:]))
+        try:
+            yield
+        finally:
+            handle.remove()
+
     def _outputs_of(self, result: Any) -> Tensors:
         return tuple(getattr(result, output.name) for output in self.spec.outputs)
 
@@ -214,6 +232,11 @@ def _takes_token_types(model: Any) -> bool:
         return False
     reader = model.encoder if model.config.model_type == PAIR_TYPE else model
     return "token_type_ids" in inspect.signature(reader.forward).parameters
+
+
+def at_places(values: torch.Tensor, places_N: torch.Tensor) -> torch.Tensor:
+    """Return what stands at these positions of the flattened rows, as one row: ``[B, T, ...]`` to ``[1, N, ...]``."""
+    return values.flatten(0, 1).index_select(0, places_N)[None]
 
 
 def _last_places(mask_BT: torch.Tensor) -> torch.Tensor:

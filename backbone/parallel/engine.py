@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 import torch
 
-from polyhead.backbone.data.batching import Batch
+from polyhead.backbone.data.batching import IGNORED_LABEL, Batch
 from polyhead.backbone.model.cutting import cut_stage, holders_of_shared
 from polyhead.backbone.model.parts import Cut
-from polyhead.backbone.model.stages import Stage, Tensors
+from polyhead.backbone.model.stages import Stage, Tensors, at_places
 from polyhead.backbone.parallel.deepspeed_config import sized_for
 from polyhead.backbone.parallel.processes import World
 from polyhead.backbone.parallel.tensor_shares import is_divided, refuse_undivided
@@ -116,6 +116,7 @@ def start_engine(
     make_optimizer: Any,
     *,
     cuts: Sequence[Cut] = (),
+    loss_by_token: bool = False,
 ) -> Engine:
     """Cut the model as the layout says and hand it to DeepSpeed.
 
@@ -127,6 +128,7 @@ def start_engine(
         ds_config: What `deepspeed_config` gave.
         make_optimizer: Called with the stage that this rank holds; gives a torch optimizer.
         cuts: Where a pipeline cuts the model.
+        loss_by_token: As `Task.loss_by_token`.
 
     Raises:
         RunError: The number of processes does not fit the layout.
@@ -136,7 +138,7 @@ def start_engine(
     if spread.shares > 1:
         refuse_undivided(whole.model.config, layout.name, spread.shares)
     if spread.stages == 1:
-        return DataParallelEngine(whole, spread, loss_of, ds_config, make_optimizer)
+        return DataParallelEngine(whole, spread, loss_of, ds_config, make_optimizer, loss_by_token=loss_by_token)
     return PipelineEngine(whole, spread, loss_of, ds_config, make_optimizer, cuts=cuts)
 
 
@@ -144,11 +146,18 @@ class DataParallelEngine:
     """Every rank holds (its share of) the whole model: plain, or ZeRO 1 to 3."""
 
     def __init__(
-        self, whole: Stage, spread: Spread, loss_of: LossOf, ds_config: dict[str, Any], make_optimizer: Any
+        self,
+        whole: Stage,
+        spread: Spread,
+        loss_of: LossOf,
+        ds_config: dict[str, Any],
+        make_optimizer: Any,
+        *,
+        loss_by_token: bool,
     ) -> None:
         import deepspeed
 
-        self.stage, self.spread, self._loss_of = whole, spread, loss_of
+        self.stage, self.spread, self._loss_of, self._loss_by_token = whole, spread, loss_of, loss_by_token
         with stdout_to_stderr():
             self._deepspeed, *_ = deepspeed.initialize(
                 model=whole, optimizer=make_optimizer(whole), config=sized_for(ds_config, _size(whole))
@@ -167,9 +176,8 @@ class DataParallelEngine:
         engine.train()
         total = torch.zeros((), device=engine.device)
         for number, batch in enumerate(micro_batches, 1):
-            moved = batch.to(engine.device)
             engine.set_gradient_accumulation_boundary(number == len(micro_batches))
-            summed = self._loss_of(as_float32(engine(moved.inputs)), moved.labels) * moved.weight
+            summed = self._summed_loss(batch) * batch.weight
             engine.backward(summed * (self.spread.data_size / target_count))  # DeepSpeed averages over ranks
             total += summed.detach()
         _set_learning_rate(engine.optimizer, learning_rate)
@@ -180,6 +188,20 @@ class DataParallelEngine:
             total /= self.spread.shares
         norm = _as_number(engine.get_global_grad_norm()) if norm is None else norm
         return StepOutcome(float(total) / target_count, norm)
+
+    def _summed_loss(self, batch: Batch) -> torch.Tensor:
+        """Run the model on a batch, and return the sum of its losses."""
+        moved = batch.to(self._deepspeed.device)
+        if not self._loss_by_token:
+            return self._loss_of(as_float32(self._deepspeed(moved.inputs)), moved.labels)
+        (labels_BT,) = batch.labels
+        places_N = labelled_places(labels_BT)  # on the CPU: no GPU has to be waited for
+        places_N = places_N.to(self._deepspeed.device, non_blocking=True)
+        with self.stage.writing_at(places_N):
+            outputs = self._deepspeed(moved.inputs)
+        if outputs[0].shape[:2] == labels_BT.shape:
+            return self._loss_of(as_float32(outputs), moved.labels)
+        return self._loss_of(as_float32(outputs), (at_places(moved.labels[0], places_N),))
 
     def forward(self, batches: Sequence[Batch], finish: Finish) -> list[Any] | None:
         """Run the model over the batches; every rank must bring the same number of them (ZeRO-3 gathers weights)."""
@@ -192,6 +214,11 @@ class DataParallelEngine:
                 found.append(finish(as_float32(engine(moved.inputs)), moved.labels))
         engine.train()
         return found
+
+
+def labelled_places(labels_BT: torch.Tensor) -> torch.Tensor:
+    """Return the positions in the flattened rows that bear a label: ``[N]``."""
+    return (labels_BT.flatten() != IGNORED_LABEL).nonzero().flatten()
 
 
 class PipelineEngine:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,13 +131,16 @@ def _block_lists(stage: Stage) -> list[tuple[str, torch.nn.ModuleList]]:
     return found
 
 
-def count_activations(stage: Stage, inputs: Tensors, precision: torch.dtype) -> tuple[Activations, Tensors]:
+def count_activations(
+    stage: Stage, inputs: Tensors, precision: torch.dtype, places_N: torch.Tensor | None = None
+) -> tuple[Activations, Tensors]:
     """Run a part of a model forward and backward on tensors without content.
 
     Args:
         stage: The part, on the meta device; it is used up.
         inputs: One micro-batch: real tensors of ids, or what the part before gave.
         precision: What the model computes in.
+        places_N: Where outputs are computed; everywhere, if left out.
 
     Returns:
         The bytes, and what the part hands on (on the meta device), for the part behind it.
@@ -155,7 +158,8 @@ def count_activations(stage: Stage, inputs: Tensors, precision: torch.dtype) -> 
             places.watching(stage),
             torch.autograd.graph.saved_tensors_hooks(places.add, _same),
         ):
-            outputs = stage(given)
+            with nullcontext() if places_N is None else stage.writing_at(places_N):
+                outputs = stage(given)
             travelling = sum(each.nbytes for each in outputs)
             targets = _loss_of(outputs, stage)
             places.now = "head"

@@ -100,6 +100,7 @@ def _two_steps(config: RunConfig, prepared: Prepared, world: World) -> Engine:
         deepspeed_config(config),
         lambda stage: make_optimizer(stage, config),
         cuts=prepared.cuts,
+        loss_by_token=prepared.task.loss_by_token,
     )
     batches = longest_step(prepared, config, engine.spread.data_size, engine.spread.data_rank)
     counts = [float(prepared.task.count_targets(batch.labels, prepared.setup)) * batch.weight for batch in batches]

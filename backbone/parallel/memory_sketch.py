@@ -21,6 +21,7 @@ from polyhead.backbone.model.parts import Cut
 from polyhead.backbone.model.stages import Stage, Tensors
 from polyhead.backbone.model.weights import empty_blocks
 from polyhead.backbone.options import build_options
+from polyhead.backbone.parallel.engine import labelled_places
 from polyhead.backbone.parallel.memory_counting import Activations, Parameters, count_activations, count_parameters
 from polyhead.backbone.parallel.processes import World
 from polyhead.backbone.training.encoding import encode_settings, input_names
@@ -41,6 +42,8 @@ class Workload:
     inputs: Tensors
     """Of its largest micro-batch."""
     micro_batches: int
+    labelled: torch.Tensor | None = None
+    """Where that micro-batch bears labels, where outputs are computed for those places alone (`Task.loss_by_token`)."""
 
     @property
     def rows(self) -> int:
@@ -99,7 +102,8 @@ class Sketch:
             return Workload((ids,) * len(self.stage.input_names), -(-per_rank // rows))
         batches = longest_step(self._prepared, self.config, data_size, 0)
         largest = max(batches, key=lambda batch: batch.inputs[0].numel())
-        return Workload(largest.inputs, len(batches))
+        by_token = self._prepared.task.loss_by_token
+        return Workload(largest.inputs, len(batches), labelled_places(largest.labels[0]) if by_token else None)
 
     def sizes(self, stages: int, data_size: int, *, checkpointing: bool, persistent: int) -> list[StageSizes]:
         """Return what each stage of a pipeline takes (one stage: the whole model).
@@ -114,19 +118,30 @@ class Sketch:
             PolyheadError: There are more stages than blocks.
 
         """
-        inputs = self.workload(data_size).inputs
-        key = (stages, checkpointing, tuple(each.shape for each in inputs))
+        work = self.workload(data_size)
+        places_N = work.labelled if stages == 1 else None  # a pipeline meets the labels behind the outputs
+        key = (
+            stages,
+            checkpointing,
+            *(each.shape for each in work.inputs),
+            None if places_N is None else len(places_N),
+        )
         if key not in self._counted:
-            self._counted[key] = self._count(stages, inputs, checkpointing=checkpointing, persistent=persistent)
+            self._counted[key] = self._count(
+                stages, work.inputs, places_N, checkpointing=checkpointing, persistent=persistent
+            )
         return self._counted[key]
 
-    def _count(self, stages: int, inputs: Tensors, *, checkpointing: bool, persistent: int) -> list[StageSizes]:
+    def _count(
+        self, stages: int, inputs: Tensors, places_N: torch.Tensor | None, *, checkpointing: bool, persistent: int
+    ) -> list[StageSizes]:
         found = []
         for cut in self._cuts(stages):
             part = self._part(cut, checkpointing=checkpointing)
             parameters = count_parameters(part, persistent)
             with quiet_transformers():  # it says that a checkpointed model cannot use its cache
-                activations, inputs = count_activations(part, inputs, PRECISIONS[self.config.training.precision])
+                precision = PRECISIONS[self.config.training.precision]
+                activations, inputs = count_activations(part, inputs, precision, places_N)
             found.append(StageSizes(parameters, activations))
         return found
 

@@ -15,6 +15,8 @@ import psutil
 import torch
 import torch.distributed as dist
 
+from polyhead.registry import RunError
+
 Item = TypeVar("Item")
 LOST_CONTACT = (
     "connection closed",
@@ -123,7 +125,7 @@ def join_world(*, use_deepspeed: bool, save_memory: bool = False) -> World:
     else:
         keep_freed_memory()
     if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank)
+        _take_gpu(local_rank)
     if size == 1 and not use_deepspeed:
         return World()
     if launched is None:
@@ -135,6 +137,22 @@ def join_world(*, use_deepspeed: bool, save_memory: bool = False) -> World:
     world = World(rank, size, local_rank)
     peers = world.gather(Peer(rank, socket.gethostname(), os.getpid()))
     return World(rank, size, local_rank, tuple(peers))
+
+
+def _take_gpu(local_rank: int) -> None:
+    """Compute on the GPU of this process.
+
+    Raises:
+        RunError: There are fewer GPUs than processes on this machine.
+
+    """
+    gpus = torch.cuda.device_count()
+    if local_rank >= gpus:
+        raise RunError(
+            f"process {local_rank + 1} of this machine has no GPU: there {'is' if gpus == 1 else 'are'} {gpus}; start "
+            f"at most {gpus}, or set CUDA_VISIBLE_DEVICES= (empty) to compute on the CPU"
+        )
+    torch.cuda.set_device(local_rank)
 
 
 def keep_freed_memory() -> None:

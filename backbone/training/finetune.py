@@ -23,6 +23,7 @@ from polyhead.backbone.model.stages import Stage
 from polyhead.backbone.parallel.deepspeed_config import deepspeed_config
 from polyhead.backbone.parallel.engine import Engine, spread_of, start_engine
 from polyhead.backbone.parallel.processes import World, is_lost_contact, join_world, leave_world
+from polyhead.backbone.training.feeding import is_lost_worker
 from polyhead.backbone.training.interrupts import asked_to_stop, signal_names
 from polyhead.backbone.training.loop import Interrupted, LoopResult, Progress, TrainingLoop
 from polyhead.backbone.training.observers import CurveLog, EventLog, ScreenProgress
@@ -181,7 +182,16 @@ class _Run:
 
         layout = parse_layout(self.config.layout)
         loss_of, cuts = prepared.loss_of, prepared.cuts
-        return start_engine(prepared.stage, layout, self.world, loss_of, ds_config, optimizer_of, cuts=cuts)
+        return start_engine(
+            prepared.stage,
+            layout,
+            self.world,
+            loss_of,
+            ds_config,
+            optimizer_of,
+            cuts=cuts,
+            loss_by_token=prepared.task.loss_by_token,
+        )
 
     def _go_on(self, engine: Engine, checkpoint: Checkpoint, *, went_back: bool) -> Progress:
         """Give a started engine the checkpoint's state, and return where the run was."""
@@ -237,13 +247,28 @@ class _Run:
 
     @contextmanager
     def naming_the_lost(self) -> Iterator[None]:
-        """Raise `LostProcessError` where an error inside is what a process sees when another one is gone."""
+        """Raise an error that says what to do where one inside is what a process sees when another one is gone.
+
+        Raises:
+            LostProcessError: Another rank.
+            RunError: A process of this rank that made its batches.
+
+        """
         try:
             yield
         except RuntimeError as error:
+            if is_lost_worker(error):
+                raise RunError(self._lost_worker_message(error)) from error
             if self.world.size == 1 or not is_lost_contact(error):
                 raise
             raise LostProcessError(self._lost_message(error)) from error
+
+    def _lost_worker_message(self, error: BaseException) -> str:
+        told = str(error).splitlines()[0].strip()
+        return (
+            f"rank {self.world.rank}: a process that made its batches is gone ({told:.120}); {self._onward()}, "
+            "with data.workers=0 if memory is short"
+        )
 
     def _lost_message(self, error: BaseException) -> str:
         time.sleep(0.5)  # let the process that broke off come to its end
@@ -252,12 +277,13 @@ class _Run:
             ", ".join(f"rank {peer.rank} (process {peer.process} on {peer.host})" for peer in lost)
             or f"another rank (which one cannot be told from this host: {str(error).splitlines()[0]:.120})"
         )
-        onward = (
-            f"go on from the last checkpoint with: {self._resume_command()}"
-            if self.folder.is_run()
-            else "nothing was written yet: start it again"
-        )
-        return f"rank {self.world.rank}: lost {who}; {onward}"
+        return f"rank {self.world.rank}: lost {who}; {self._onward()}"
+
+    def _onward(self) -> str:
+        """Return what to do after a run broke off."""
+        if self.folder.is_run():
+            return f"go on from the last checkpoint with: {self._resume_command()}"
+        return "nothing was written yet: start it again"
 
     def _resume_command(self) -> str:
         command = "pretrain" if self.registry.task(self.config.task).pretrains else "finetune"

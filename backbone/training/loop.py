@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -15,7 +15,6 @@ import torch
 from polyhead.backbone.checkpoint.model_folder import Companions, TaskRecord, extra_files, record_of, save_model
 from polyhead.backbone.checkpoint.store import save_checkpoint
 from polyhead.backbone.checkpoint.whole_model import whole_model
-from polyhead.backbone.data.batching import Batch, plan_epoch, split_batch
 from polyhead.backbone.evaluation.scoring import (
     LOSS,
     Evaluation,
@@ -27,6 +26,7 @@ from polyhead.backbone.evaluation.scoring import (
 from polyhead.backbone.inference.running import Forward, run_inference, writer_for
 from polyhead.backbone.parallel.engine import Engine
 from polyhead.backbone.parallel.processes import World
+from polyhead.backbone.training.feeding import StepBatches, Steps
 from polyhead.backbone.training.preparation import Prepared
 from polyhead.backbone.training.run_folder import RunFolder
 from polyhead.backbone.training.schedule import learning_rate
@@ -105,8 +105,8 @@ class TrainingLoop:
         self.config, self.prepared, self.engine, self.world = config, prepared, engine, world
         self.registry, self.folder, self.progress, self._stop_asked = registry, folder, progress, stop_asked
         self.metrics = registry.metrics(config.task)
-        self._items = prepared.items
-        self.steps_per_epoch = math.ceil(len(self._items.members) / config.training.batch_size)
+        self._steps = Steps(config, prepared, engine.spread)
+        self.steps_per_epoch = self._steps.steps_per_epoch
         wanted = config.training.max_steps or math.ceil(config.training.epochs * self.steps_per_epoch)
         self.total_steps = max(1, wanted)
         self._writes = prepared.task.encode_prompts is not None and config.training.validate_generation
@@ -114,7 +114,6 @@ class TrainingLoop:
         self.metric = config.training.metric or (prepared.task.headline(prepared.setup) if scored else LOSS)
         self._setup = prepared.setup
         self._best: Evaluation | None = None
-        self._epoch_plan: tuple[int, Sequence[tuple[int, ...]]] = (-1, [])
 
     def run(self) -> LoopResult:
         """Train to the end.
@@ -126,12 +125,12 @@ class TrainingLoop:
         """
         training, progress = self.config.training, self.progress
         loss = None
-        while progress.step < self.total_steps:
+        for batches in self._steps.loaded(progress.step, self.total_steps, self.world.device):
             if self._anyone_asked_to_stop():
                 if progress.step > 0:
                     self._save_checkpoint()
                 raise Interrupted
-            loss = self._one_step()
+            loss = self._one_step(batches)
             last = progress.step == self.total_steps
             evaluate = last or self._is_due(training.evaluate_every)
             if evaluate and self._evaluate_and_keep_best():
@@ -141,15 +140,14 @@ class TrainingLoop:
                 self._save_checkpoint()
         return LoopResult("completed", progress.step, loss, self._best)
 
-    def _one_step(self) -> float:
-        """Train on the next global batch and return its loss."""
+    def _one_step(self, batches: StepBatches) -> float:
+        """Train on this rank's part of the next global batch, and return the loss of the whole."""
         config, progress, started = self.config, self.progress, time.perf_counter()
-        micro_batches = self._next_micro_batches()
-        count, tokens = self._totals(micro_batches)
+        count, tokens = self._totals(batches)
         rate = learning_rate(config.training, progress.step, self.total_steps)
         # Dropout depends on seed, step and rank alone: a resumed run needs no saved generator.
         torch.manual_seed(_mixed(config.training.seed, progress.step, self.world.rank))
-        outcome = self.engine.step(micro_batches, count, rate)
+        outcome = self.engine.step(batches.micro_batches, count, rate)
         progress.step += 1
         progress.add_loss(outcome.loss)
         self._refuse_divergence(outcome.loss)
@@ -169,33 +167,9 @@ class TrainingLoop:
             )
         return outcome.loss
 
-    def _next_micro_batches(self) -> list[Batch]:
-        """Return this rank's part of the global batch of the coming step: a function of the step number."""
-        config, spread = self.config, self.engine.spread
-        epoch, index = divmod(self.progress.step, self.steps_per_epoch)
-        if self._epoch_plan[0] != epoch:
-            training = config.training
-            plan = plan_epoch(self._items.lengths, training.batch_size, seed=training.seed, epoch=epoch)
-            self._epoch_plan = (epoch, plan)
-        units = self._items.units(self._epoch_plan[1][index])
-        sizes = np.array([unit.tokens for unit in units])
-        parts = split_batch(range(len(units)), sizes, ranks=spread.data_size, max_tokens=config.data.max_tokens)
-        collator = self.prepared.train.collator
-        return [
-            collator.collate_rows(
-                [row for unit in sorted(part) or (0,) for row in units[unit].rows],  # a smaller group stays last
-                with_labels=True,
-                weight=1.0 if part else 0.0,
-                draw=(config.training.seed, epoch),
-            )
-            for part in parts[spread.data_rank]
-        ]
-
-    def _totals(self, micro_batches: list[Batch]) -> tuple[float, int]:
+    def _totals(self, batches: StepBatches) -> tuple[float, int]:
         """Return targets and tokens of the whole global batch."""
-        task, setup = self.prepared.task, self.prepared.setup
-        counts = [float(task.count_targets(batch.labels, setup)) * batch.weight for batch in micro_batches]
-        found = self.world.sum([sum(counts), float(sum(batch.tokens for batch in micro_batches))])
+        found = self.world.sum([batches.targets, float(batches.tokens)])
         count, tokens = (value / self.engine.spread.copies for value in found)
         if count <= 0:
             raise RunError(f"step {self.progress.step + 1}: the batch holds nothing to learn from (0 targets)")

@@ -41,6 +41,7 @@ TASK: Task[data.GenerationExample, heads.GenerationPrediction] = Task(
     loss=heads.loss,
     decode=heads.decode,
     reduction=reduction,
+    loss_by_token=True,
     packs=True,
     generation=heads.generation,
     metrics=(

@@ -44,6 +44,7 @@ def _objective(
         encode=encode,
         corrupt=corrupt,
         pretrains=True,
+        loss_by_token=True,
         packs=packs,
         heads=heads_of,
         label_fields=heads.label_fields,

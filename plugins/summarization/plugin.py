@@ -40,6 +40,7 @@ TASK: Task[data.SummarizationExample, heads.SummaryPrediction] = Task(
     loss=heads.loss,
     decode=heads.decode,
     reduction=reduction,
+    loss_by_token=True,
     packs=True,
     generation=heads.generation,
     metrics=(Metric("summarization", metrics.score),),

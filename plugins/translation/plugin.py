@@ -42,6 +42,7 @@ TASK: Task[data.TranslationExample, heads.TranslationPrediction] = Task(
     loss=heads.loss,
     decode=heads.decode,
     reduction=reduction,
+    loss_by_token=True,
     packs=True,
     generation=heads.generation,
     metrics=(Metric("translation", metrics.score, lower_is_better=frozenset({"ter"})),),

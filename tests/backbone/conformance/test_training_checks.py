@@ -135,6 +135,32 @@ def test_a_wrong_loss(subject_of: SubjectOf, change: Any, message: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_loss_by_token_of_labels_that_are_none(subject_of: SubjectOf) -> None:
+    with pytest.raises(CheckError, match="loss_by_token with labels of the shapes scalar"):
+        run("loss-is-sum-and-count", subject_of(loss_by_token=True))
+
+
+def test_a_loss_by_token_that_knows_its_row(registry: Registry, tmp_path: Path) -> None:
+    task = registry.task("generation")
+    assert task.loss_by_token
+    assert task.samples is not None
+    rows = list(task.samples())
+    heads = {"decoder": task.heads["decoder"]}
+
+    def subject(task: Task[Any, Any]) -> TaskSubject:
+        return TaskSubject(registry_of(task), task, "x:generation", rows, models, tmp_path)
+
+    models = make_tiny_models(tmp_path / "models", heads, registry, rows)
+    run("loss-is-sum-and-count", subject(replace(task, heads=heads)))
+
+    def by_row(outputs: Any, labels: Any, setup: Any) -> LossSum:
+        found = task.loss(outputs, labels, setup)
+        return LossSum(found.total + outputs[0].mean((1, 2)).sum(), found.targets)  # a term a row, not a token
+
+    with pytest.raises(CheckError, match="and that of its labelled tokens in one row"):
+        run("loss-is-sum-and-count", subject(replace(task, heads=heads, loss=by_row)))
+
+
 def test_a_loss_that_does_not_fall(subject_of: SubjectOf) -> None:
     def change(found: LossSum, outputs: Any) -> LossSum:
         return LossSum((outputs[0] * 0).sum() + found.targets, found.targets)

@@ -138,6 +138,7 @@ SPECS: dict[str, HeadSpec] = {
     ),
     "lm": HeadSpec(1, (), "AutoModelForCausalLM", None, TOKENS),
     "pair": HeadSpec(1, (), "AutoModelForSeq2SeqLM", None, TOKENS),
+    "masked": HeadSpec(1, (), "AutoModelForMaskedLM", None, TOKENS),
 }
 
 

@@ -95,6 +95,21 @@ def test_what_is_given_wins_over_the_tokenizer(registry: Registry) -> None:
     assert {key: getattr(config, key) for key in given} == given
 
 
+@pytest.mark.parametrize(
+    ("architecture", "most"),
+    [
+        ({"model_type": "gpt2", "n_positions": 2048, "n_embd": 32, "n_layer": 2, "n_head": 4}, 2048),
+        ({"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4}, 512),  # as many as the tokenizer says
+        ({"model_type": "roberta", **SMALL, "max_position_embeddings": 130, "pad_token_id": 0}, 129),
+    ],
+)
+def test_the_positions_that_are_given_are_the_limit(
+    architecture: dict[str, Any], most: int, registry: Registry
+) -> None:
+    backbone = find_backbone("minilm", registry, architecture=architecture)
+    assert (backbone.most_positions, backbone.tokenizer.model_max_length) == (most, most)
+
+
 def test_the_tokenizer_of_a_folder_alone_is_enough(registry: Registry, tmp_path: Path) -> None:
     plan = TokenizerPlan("wordpiece", 60, "encoder", min_count=1)
     train_tokenizer(plan, ["a film", "the end 电影"]).save_pretrained(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import gguf
@@ -11,9 +12,10 @@ import torch
 import transformers
 
 from polyhead.backbone.model import gguf_folder
+from polyhead.backbone.model.finding import find_backbone
 from polyhead.backbone.model.gguf_folder import folder_from_gguf
 from polyhead.backbone.model.loading import quiet_transformers
-from polyhead.registry import BackboneError
+from polyhead.registry import BackboneError, Registry
 
 WIDTH, INNER, HEADS, BLOCKS = 32, 64, 4, 2
 TEMPLATE = "{% for message in messages %}<|im_start|>{{ message['content'] }}<|im_end|>{% endfor %}"
@@ -142,3 +144,20 @@ def test_new_weights_do_not_depend_on_whether_it_had_to_be_converted(tiny_gguf: 
     after = torch.rand(3)
     torch.manual_seed(1)
     assert torch.equal(after, torch.rand(3))
+
+
+def test_a_gguf_file_is_a_backbone(tiny_gguf: Path, cache: Path, registry: Registry, tmp_path: Path) -> None:
+    found = find_backbone(str(tiny_gguf), registry)
+    assert (found.family, found.most_positions, found.config.model_type) == ("decoder", 64, "llama")
+    assert Path(found.path).is_relative_to(cache)
+    assert find_backbone(str(tiny_gguf), registry).path == found.path
+    copied = shutil.copy(tiny_gguf, tmp_path / tiny_gguf.name)  # of the same name and size, but perhaps another one
+    assert find_backbone(str(copied), registry).path != found.path
+
+
+def test_a_gguf_file_that_cannot_be_read_is_told(cache: Path, registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"^backbone '.*none\.gguf' cannot be read: No such file or directory$"):
+        find_backbone(str(tmp_path / "none.gguf"), registry)
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF, it says")
+    with pytest.raises(BackboneError, match=r"^backbone '.*broken\.gguf' cannot be converted from .*broken\.gguf: "):
+        find_backbone(str(tmp_path / "broken.gguf"), registry)

@@ -33,6 +33,12 @@ def library_inputs(stage: Stage, inputs: tuple[torch.Tensor, ...]) -> dict[str, 
     return {name: tensor for name, tensor in given.items() if name != "token_type_ids"}
 
 
+WRITERS = [
+    (name, {"encoder": "masked", "decoder": "lm", "encoder-decoder": "pair"}[found.family])
+    for name, found in ARCHITECTURES.items()
+]
+
+
 # ── every family ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -53,6 +59,30 @@ def test_each_text_gets_the_answer_that_it_gets_alone(
         for output, one in zip(together, alone, strict=True):
             per_token = one.ndim > 1 and one.shape[1] == length
             assert not differ(output[row, :length] if per_token else output[row], one[0])
+
+
+@pytest.mark.parametrize(("architecture", "head_name"), WRITERS)
+def test_words_at_some_places_are_those_of_all_places(
+    architecture: str, head_name: str, make_stage: MakeStage, inputs_for: InputsFor
+) -> None:
+    stage = make_stage(architecture, head_name)
+    inputs = inputs_for(stage)
+    everywhere = stage(inputs)[0]
+    places = torch.tensor([1, 2, everywhere.shape[0] * everywhere.shape[1] - 1])
+    with stage.writing_at(places):
+        found = stage(inputs)[0]
+    assert found.shape == (1, 3, everywhere.shape[2])
+    assert not differ(found[0], everywhere.flatten(0, 1)[places])
+    found.square().sum().backward()
+    gradients = {name: one.grad.clone() for name, one in stage.named_parameters() if one.grad is not None}
+    stage.zero_grad()
+    again = stage(inputs)[0]
+    assert torch.equal(again, everywhere)
+    again.flatten(0, 1)[places].square().sum().backward()
+    for name, one in stage.named_parameters():
+        assert (name in gradients) == (one.grad is not None)
+        if one.grad is not None:
+            assert not differ(gradients[name], one.grad), name
 
 
 @pytest.mark.parametrize("architecture", ["bert", "distilbert", "modernbert", *DECODERS, "t5", "mt5", "bart", "mbart"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -239,6 +240,28 @@ def test_saved_bytes_are_those_of_a_real_forward_pass(registry, tiny_backbones, 
     of_loss = 2 * outputs[0].nbytes + 64  # log-probabilities, targets
     assert 0 <= counted.activations.saved - real <= of_loss
     assert counted.parameters.all == sum(parameter.numel() for parameter in stage.parameters())
+
+
+def test_words_are_counted_where_they_are_computed(registry, tiny_backbones, tmp_path) -> None:
+    rows = [{"prompt": "so long a prompt " * 10, "completion": " and an end"}] * 8
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    given = [
+        f"backbone={tiny_backbones['gpt2']}",
+        f"data.train={path}",
+        "data.cache=false",
+        "data.max_length=64",
+        "training.batch_size=4",
+    ]
+    sketch = Sketch(load_config("generation", given, tasks=registry.tasks()), registry, lambda _: None)
+    work = sketch.workload(1)
+    places = len(work.labelled)
+    assert 0 < places < work.rows * work.tokens / 3
+    (whole,) = sketch.sizes(1, 1, checkpointing=False, persistent=0)
+    *_, last = sketch.sizes(2, 1, checkpointing=False, persistent=0)
+    bytes_of_all = work.rows * work.tokens * sketch.stage.model.config.vocab_size * 4
+    assert last.activations.head > bytes_of_all  # a pipeline computes every one
+    assert whole.activations.head < bytes_of_all / 2
 
 
 def test_stages_share_out_what_the_whole_takes_and_checkpointing_keeps_less(registry, tiny_bert, settings) -> None:

@@ -89,6 +89,21 @@ def test_one_process_without_deepspeed_starts_nothing() -> None:
     leave_world()
 
 
+def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    join_world(use_deepspeed=False)
+    assert taken == [0]
+    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        RunError, match=r"^process 2 of this machine has no GPU: there is 1; start at most 1, or set CUDA"
+    ):
+        join_world(use_deepspeed=False)
+
+
 def test_nothing_is_left_of_a_world() -> None:
     def variables() -> dict[str, str]:
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
