@@ -63,6 +63,26 @@ def on_cpu(
     return train
 
 
+@pytest.fixture
+def both(
+    given: dict[str, list[str]],
+    on_cpu: Callable[[str], Path],
+    polyhead: Callable[..., Finished],
+    events: Any,
+    tmp_path: Path,
+) -> Callable[..., tuple[list[float], list[float]]]:
+    """Return ``both(architecture, *settings)``: the losses with these settings on the GPU, and those of the CPU."""
+
+    def losses(name: str, *settings: str) -> tuple[list[float], list[float]]:
+        run = tmp_path / "run"
+        polyhead("finetune", *given[name], *settings, f"output={run}")
+        found, wanted = ([step["loss"] for step in events(folder, "step")] for folder in (run, on_cpu(name)))
+        assert len(found) == len(wanted) == 12
+        return found, wanted
+
+    return losses
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", CELLS)
 def test_the_losses_are_those_of_the_cpu(
@@ -101,17 +121,8 @@ def test_a_run_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("layout", ["single", "zero2", "zero3"])
-def test_bfloat16_comes_close(
-    layout: str,
-    given: dict[str, list[str]],
-    on_cpu: Callable[[str], Path],
-    polyhead: Callable[..., Finished],
-    tmp_path: Path,
-    events: Any,
-) -> None:
-    run = tmp_path / "run"
-    polyhead("finetune", *given["bert"], f"layout={layout}", "training.precision=bf16", f"output={run}")
-    wanted, found = ([step["loss"] for step in events(folder, "step")] for folder in (on_cpu("bert"), run))
+def test_bfloat16_comes_close(layout: str, both: Callable[..., tuple[list[float], list[float]]]) -> None:
+    found, wanted = both("bert", f"layout={layout}", "training.precision=bf16")
     assert found == pytest.approx(wanted, abs=ROUNDED * wanted[0])
 
 
@@ -124,34 +135,18 @@ def test_float16_learns(
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("workers", [0, 3])
-def test_worker_processes_change_no_result(
-    workers: int,
-    given: dict[str, list[str]],
-    on_cpu: Callable[[str], Path],
-    polyhead: Callable[..., Finished],
-    tmp_path: Path,
-    events: Any,
+@pytest.mark.parametrize("setting", ["data.workers=0", "data.workers=3", "training.activation_checkpointing=true"])
+def test_what_changes_no_result(setting: str, both: Callable[..., tuple[list[float], list[float]]]) -> None:
+    found, wanted = both("bert", setting)
+    assert found == pytest.approx(wanted, rel=CLOSE)
+
+
+def test_adapters_learn(
+    given: dict[str, list[str]], polyhead: Callable[..., Finished], tmp_path: Path, events: Any
 ) -> None:
     run = tmp_path / "run"
-    polyhead("finetune", *given["bert"], f"data.workers={workers}", f"output={run}")
-    wanted, found = ([step["loss"] for step in events(folder, "step")] for folder in (on_cpu("bert"), run))
-    assert found == pytest.approx(wanted, rel=CLOSE)
-
-
-def test_activation_checkpointing_and_lora_run(
-    given: dict[str, list[str]],
-    on_cpu: Callable[[str], Path],
-    polyhead: Callable[..., Finished],
-    tmp_path: Path,
-    events: Any,
-) -> None:
-    saved, small = tmp_path / "saved", tmp_path / "small"
-    polyhead("finetune", *given["bert"], "training.activation_checkpointing=true", f"output={saved}")
-    wanted, found = ([step["loss"] for step in events(folder, "step")] for folder in (on_cpu("bert"), saved))
-    assert found == pytest.approx(wanted, rel=CLOSE)
-    polyhead("finetune", *given["llama"], "backbone.lora.rank=4", f"output={small}")
-    losses = [step["loss"] for step in events(small, "step")]
+    polyhead("finetune", *given["llama"], "backbone.lora.rank=4", f"output={run}")
+    losses = [step["loss"] for step in events(run, "step")]
     assert losses[-1] < losses[0]
 
 
