@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-import resource
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from finetune_workers import Stopwatch
 from measure import HERE, Result, Row, Usage, compare, raw, run_child, take_turns, write_report
 
 SAMPLE = HERE.parent / "configs" / "samples" / "scitldr" / "train.jsonl.gz"
@@ -77,7 +76,7 @@ def train(positions: str) -> dict[str, Any]:
     from polyhead.registry import StepEnd, hookimpl
 
     torch.set_num_threads(1)
-    losses, marks, labelled, tokens = list[float](), list[tuple[float, float]](), list[int](), list[int]()
+    watch, losses, labelled, tokens = Stopwatch(), list[float](), list[int](), list[int]()
     narrow = Stage.writing_at
 
     @contextlib.contextmanager
@@ -89,10 +88,12 @@ def train(positions: str) -> dict[str, Any]:
     class Watcher:
         @hookimpl
         def polyhead_end_step(self, step: StepEnd) -> None:
+            if losses:
+                watch.split()
+            else:
+                watch.start()
             losses.append(step.loss)
             tokens.append(step.tokens)
-            used = resource.getrusage(resource.RUSAGE_SELF)
-            marks.append((used.ru_utime + used.ru_stime, time.perf_counter()))
 
     Stage.writing_at = writing_at  # type: ignore[method-assign]
     registry = load_registry()
@@ -116,9 +117,8 @@ def train(positions: str) -> dict[str, Any]:
         config = load_config("summarization", given, tasks=registry.tasks())
         with registry.observing(Watcher(), "benchmark"):
             finetune(config, registry)
-    (cpu, wall), (cpu_end, wall_end) = marks[0], marks[-1]
     sizes = {"labelled": sum(labelled), "tokens": sum(tokens)}
-    return {"cpu": cpu_end - cpu, "wall": wall_end - wall, "losses": losses, **sizes}
+    return {"cpu": watch.cpu, "wall": watch.wall, "losses": losses, **sizes}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure polyhead against its peers and print one table.
 
-python benchmarks/run.py                     all benchmarks, small (under ten minutes on two cores)
+python benchmarks/run.py                     all benchmarks, small (minutes each)
 python benchmarks/run.py b1 --rows 2000      one of them, full size
 python benchmarks/run.py b11 --pairs 9 --json figures.json
 """

@@ -12,10 +12,9 @@ from polyhead.backbone.conformance.error_checks import ERROR_CHECKS
 from polyhead.backbone.conformance.subject import TaskSubject
 from polyhead.backbone.conformance.trial import ModelInMemory, model_in_memory, trained
 from polyhead.backbone.conformance.use_checks import USE_CHECKS
-from polyhead.backbone.data.batching import Unit
+from polyhead.backbone.data.batching import Unit, labelled_places
 from polyhead.backbone.data.choosing import evenly
 from polyhead.backbone.model.stages import at_places
-from polyhead.backbone.parallel.engine import labelled_places
 from polyhead.registry import Family, LossSum, PolyheadError
 
 TOLERANCE = 1e-5

@@ -114,6 +114,11 @@ class Collator:
         return pack_features(found, self.fields)
 
 
+def labelled_places(labels_BT: torch.Tensor) -> torch.Tensor:
+    """Return the positions in the flattened rows that bear a label: ``[N]``."""
+    return (labels_BT.flatten() != IGNORED_LABEL).nonzero().flatten()
+
+
 def _labels(features: FeatureSet, field: LabelField, rows: Sequence[Group]) -> torch.Tensor:
     values = features.labels[field.name]
     if field.shape in ("tokens", "targets"):

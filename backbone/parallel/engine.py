@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from polyhead.backbone.data.batching import IGNORED_LABEL, Batch
+from polyhead.backbone.data.batching import Batch, labelled_places
 from polyhead.backbone.model.cutting import cut_stage, holders_of_shared
 from polyhead.backbone.model.parts import Cut
 from polyhead.backbone.model.stages import Stage, Tensors, at_places
@@ -214,11 +214,6 @@ class DataParallelEngine:
                 found.append(finish(as_float32(engine(moved.inputs)), moved.labels))
         engine.train()
         return found
-
-
-def labelled_places(labels_BT: torch.Tensor) -> torch.Tensor:
-    """Return the positions in the flattened rows that bear a label: ``[N]``."""
-    return (labels_BT.flatten() != IGNORED_LABEL).nonzero().flatten()
 
 
 class PipelineEngine:

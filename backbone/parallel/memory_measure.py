@@ -30,6 +30,7 @@ from polyhead.backbone.parallel.engine import Engine, start_engine
 from polyhead.backbone.parallel.launch import launch
 from polyhead.backbone.parallel.memory_sketch import longest_step
 from polyhead.backbone.parallel.processes import World, join_world, leave_world
+from polyhead.backbone.training.feeding import count_targets
 from polyhead.backbone.training.optimizer import make_optimizer
 from polyhead.backbone.training.preparation import Prepared, prepare_run
 from polyhead.configs.layouts import parse_layout
@@ -103,8 +104,7 @@ def _two_steps(config: RunConfig, prepared: Prepared, world: World) -> Engine:
         loss_by_token=prepared.task.loss_by_token,
     )
     batches = longest_step(prepared, config, engine.spread.data_size, engine.spread.data_rank)
-    counts = [float(prepared.task.count_targets(batch.labels, prepared.setup)) * batch.weight for batch in batches]
-    total = world.sum([sum(counts)])[0] / engine.spread.copies
+    total = world.sum([count_targets(batches, prepared)])[0] / engine.spread.copies
     for _ in range(STEPS):
         engine.step(batches, max(total, 1.0), config.training.learning_rate)
     return engine

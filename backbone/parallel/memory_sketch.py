@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from polyhead.backbone.data.batching import Batch, split_batch
+from polyhead.backbone.data.batching import Batch, labelled_places
 from polyhead.backbone.model.cutting import block_count, cut_stage, cuts_of, plan_cuts
 from polyhead.backbone.model.finding import quiet_transformers
 from polyhead.backbone.model.parts import Cut
 from polyhead.backbone.model.stages import Stage, Tensors
 from polyhead.backbone.model.weights import empty_blocks
 from polyhead.backbone.options import build_options
-from polyhead.backbone.parallel.engine import labelled_places
 from polyhead.backbone.parallel.memory_counting import Activations, Parameters, count_activations, count_parameters
 from polyhead.backbone.parallel.processes import World
 from polyhead.backbone.training.encoding import encode_settings, input_names
+from polyhead.backbone.training.feeding import micro_batches
 from polyhead.backbone.training.preparation import Prepared, backbone_of, empty_model, prepare_run
 from polyhead.configs.schema import RunConfig
 from polyhead.registry import BackboneError, PolyheadError, Registry
@@ -170,18 +170,7 @@ def longest_step(prepared: Prepared, config: RunConfig, data_size: int, data_ran
     """Return a process's micro-batches of a global batch that is made of the longest items of the training data."""
     items = prepared.items
     chosen = np.argsort(-np.asarray(items.lengths), kind="stable")[: config.training.batch_size]
-    units = items.units([int(item) for item in chosen])
-    sizes = np.array([unit.tokens for unit in units])
-    parts = split_batch(range(len(units)), sizes, ranks=data_size, max_tokens=config.data.max_tokens)
-    return [
-        prepared.train.collator.collate_rows(
-            [row for unit in sorted(part) or (0,) for row in units[unit].rows],
-            with_labels=True,
-            weight=1.0 if part else 0.0,
-            draw=(config.training.seed, 0),
-        )
-        for part in parts[data_rank]
-    ]
+    return micro_batches(chosen.tolist(), prepared, config, data_size, data_rank, epoch=0)
 
 
 def _model_without_data(config: RunConfig, registry: Registry) -> tuple[Stage, int]:

@@ -49,29 +49,15 @@ class Steps(Dataset[StepBatches]):
 
     def __getitem__(self, step: int) -> StepBatches:
         """Return this rank's part of the global batch of a step."""
-        config, prepared, items = self._config, self._prepared, self._prepared.items
+        config, prepared, spread = self._config, self._prepared, self._spread
         epoch, index = divmod(step, self.steps_per_epoch)
         if self._epoch_plan[0] != epoch:
             training = config.training
-            plan = plan_epoch(items.lengths, training.batch_size, seed=training.seed, epoch=epoch)
+            plan = plan_epoch(prepared.items.lengths, training.batch_size, seed=training.seed, epoch=epoch)
             self._epoch_plan = (epoch, plan)
-        units = items.units(self._epoch_plan[1][index])
-        sizes = np.array([unit.tokens for unit in units])
-        parts = split_batch(range(len(units)), sizes, ranks=self._spread.data_size, max_tokens=config.data.max_tokens)
-        collator = prepared.train.collator
-        batches = [
-            collator.collate_rows(
-                [row for unit in sorted(part) or (0,) for row in units[unit].rows],  # a smaller group stays last
-                with_labels=True,
-                weight=1.0 if part else 0.0,
-                draw=(config.training.seed, epoch),
-            )
-            for part in parts[self._spread.data_rank]
-        ]
-        targets = sum(
-            float(prepared.task.count_targets(batch.labels, prepared.setup)) * batch.weight for batch in batches
-        )
-        return StepBatches(batches, targets, sum(batch.tokens for batch in batches))
+        chosen = self._epoch_plan[1][index]
+        batches = micro_batches(chosen, prepared, config, spread.data_size, spread.data_rank, epoch=epoch)
+        return StepBatches(batches, count_targets(batches, prepared), sum(batch.tokens for batch in batches))
 
     def loaded(self, first: int, end: int, device: torch.device) -> Iterable[StepBatches]:
         """Give the steps from ``first`` on, before ``end``; worker processes make them ahead where there are any."""
@@ -88,6 +74,29 @@ class Steps(Dataset[StepBatches]):
             worker_init_fn=_leave_signals_to_the_trainer,
             pin_memory=on_gpu,
         )
+
+
+def micro_batches(
+    chosen: Sequence[int], prepared: Prepared, config: RunConfig, data_size: int, data_rank: int, *, epoch: int
+) -> list[Batch]:
+    """Return one rank's part of the global batch of these items of the training data."""
+    units = prepared.items.units(chosen)
+    sizes = np.array([unit.tokens for unit in units])
+    parts = split_batch(range(len(units)), sizes, ranks=data_size, max_tokens=config.data.max_tokens)
+    return [
+        prepared.train.collator.collate_rows(
+            [row for unit in sorted(part) or (0,) for row in units[unit].rows],  # a smaller group stays last
+            with_labels=True,
+            weight=1.0 if part else 0.0,
+            draw=(config.training.seed, epoch),
+        )
+        for part in parts[data_rank]
+    ]
+
+
+def count_targets(batches: Sequence[Batch], prepared: Prepared) -> float:
+    """Return how many targets the loss of these batches is a sum over; stand-ins count for nothing."""
+    return sum(float(prepared.task.count_targets(batch.labels, prepared.setup)) * batch.weight for batch in batches)
 
 
 def is_lost_worker(error: BaseException) -> bool:
